@@ -1,0 +1,79 @@
+"""Folds the constant operations that follow a linear operation into it: bias, scaling, batch normalisation.
+
+Dense -> BiasAdd -> Mul -> Sub -> AddV2 is one affine map z = W x + b. Rules that look at the sign of a weight need the
+folded W, and a bias that batch normalisation adds is absorbed once, by the layer, not twice.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from explain.linear_map import AffineMap, LinearMap
+from explain.trace import Trace
+
+_RESHAPES = frozenset({"Reshape", "Squeeze", "ExpandDims"})
+_IDENTITIES = frozenset({"Identity", "StopGradient"})
+_ARITHMETIC = frozenset({"BiasAdd", "Add", "AddV2", "Sub", "Mul", "RealDiv"})
+
+
+def fold(linear: LinearMap, trace: Trace) -> AffineMap:
+    """The linear operation with everything folded in that scales or shifts each of its output channels.
+
+    Folding stops where another operation reads an intermediate result, for its relevance arrives there too.
+    """
+    node = AffineMap(linear, linear.kernel, None, linear.output, (linear.op,))
+    while True:
+        following = _fold_next(node, trace)
+        if following is None:
+            return node
+        node = following
+
+
+def _fold_next(node: AffineMap, trace: Trace) -> AffineMap | None:
+    """The map with the one operation folded in that reads it, or None if it has to stay outside."""
+    consumers = trace.consumers(node.output)
+    if len(consumers) != 1 or any(node.output is output for output in trace.outputs.values()):
+        return None
+    op = consumers[0]
+    if op.type in _IDENTITIES or (op.type in _RESHAPES and _keeps_channels(op, trace)):
+        return node.fold(op)
+    return _fold_arithmetic(node, op, trace) if op.type in _ARITHMETIC else None
+
+
+def _fold_arithmetic(node: AffineMap, op: tf.Operation, trace: Trace) -> AffineMap | None:
+    """Folds z + k, z - k, k - z, z * k or z / k, for a constant k that is one number for each channel."""
+    signals = trace.signals(op)
+    if len(signals) != 1 or op.outputs[0].shape.rank != node.output.shape.rank:
+        return None
+    position = signals[0]
+    other = op.inputs[1 - position]
+    constant = _per_channel(trace.value(other), node.output) if trace.is_constant(other) else None
+    if constant is None or (op.type == "RealDiv" and position == 1):
+        return None
+    match op.type:
+        case "Mul":
+            return node.fold(op, scale=constant)
+        case "RealDiv":
+            return node.fold(op, scale=1 / constant)
+        case "Sub" if position == 0:
+            return node.fold(op, shift=-constant)
+        case "Sub":
+            return node.fold(op, scale=np.asarray(-1, constant.dtype), shift=constant)
+        case _:
+            return node.fold(op, shift=constant)
+
+
+def _keeps_channels(op: tf.Operation, trace: Trace) -> bool:
+    before, after = op.inputs[0].shape, op.outputs[0].shape
+    signal_is_reshaped = trace.signals(op) == [0]
+    known = before.rank is not None and after.rank is not None and after.rank >= 2
+    return bool(signal_is_reshaped and known and before[-1] is not None and before[-1] == after[-1])
+
+
+def _per_channel(constant: np.ndarray, output: tf.Tensor) -> np.ndarray | None:
+    """The constant as one number for each channel or one in all, or None if it differs along another axis."""
+    if constant.size == 1:
+        return constant.reshape(())
+    channels = output.shape[-1]
+    if constant.shape[-1] == channels and constant.size == channels and constant.ndim <= output.shape.rank:
+        return constant.reshape(-1)
+    return None

@@ -1,0 +1,207 @@
+"""A Keras model with its relevance pass, ready to be traced into a graph."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, final
+
+import keras
+import tensorflow as tf
+
+from explain.composites import Composite, default_composite, named_composite
+from explain.conservation import Audit, total
+from explain.constants import DerivedConstants
+from explain.errors import OutputError
+from explain.propagation import Walk, affine_maps, assign
+from explain.relevance import Relevance, widen
+from explain.rules import DEFAULT_EPSILON
+from explain.trace import Trace, call_by_name, input_names, output_names, trace_model
+
+PREDICTED_CLASS = -1
+# Activations that turn scores into probabilities: the score below them is what is explained.
+_STEPPED_OVER = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
+_MOVES = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient"})
+
+
+@final
+class Explainer:
+    """Predicts and explains; its methods are called while a `tf.function` is traced and emit forward operations only.
+
+    Args:
+        model: A built Keras model.
+        composite: Which rule for which layer, or a composite's name; None chooses by the model's operations.
+        epsilon: Stabiliser, in the units of a layer's output.
+        bias: `absorb`, `ignore` or `share`.
+        output: Name of the output to explain; may be None where there is one.
+
+    Attributes:
+        inputs: `tf.TensorSpec` of each input by name, batch dimension None.
+        outputs: Names of the outputs.
+        explained_output: Name of the explained one.
+        num_targets: How many values of that output, without the batch, a target can be; None where it is dynamic.
+        rules: For each layer with weights its rule and parameters, ready for JSON.
+        module: Holds every variable and constant that the traced functions use.
+
+    Raises:
+        ExplainError: The model can't be explained as asked; the message says what to do.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        *,
+        composite: Composite | str | None = None,
+        epsilon: float = DEFAULT_EPSILON,
+        bias: str = "absorb",
+        output: str | None = None,
+    ) -> None:
+        self._model = model
+        self._derived = DerivedConstants()
+        self.inputs: dict[str, tf.TensorSpec] = {
+            name: tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=name)
+            for name, tensor in zip(input_names(model), model.inputs, strict=True)
+        }
+        self.outputs = output_names(model)
+        self.explained_output = self._choose_output(output)
+        self.module = tf.Module(name="explainer")
+        self.module.model = model
+        self.module.constants = self._derived
+        self._composite = self._resolve(composite, epsilon, bias)
+        self.composite = self._composite.name
+        self.composite_reason = self._composite.reason or "asked for"
+        self.rules: list[dict[str, Any]] = []
+        self.num_targets: int | None = None
+        self._try()
+
+    def predict(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The model's outputs by name."""
+        return call_by_name(self._model, inputs)
+
+    def explain(self, inputs: Mapping[str, tf.Tensor], target: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The model's outputs and the relevance of every input element, in one pass.
+
+        Args:
+            inputs: Tensors by the inputs' names.
+            target: int32 `(batch,)`, which value of the explained output to explain; -1 is the largest. An index out of
+                range gives zeros: whoever serves the graph checks the range.
+
+        Returns:
+            The outputs by name; `relevance` (one input) or `relevance_<input>` (several), float32 in the input's shape;
+            `target` int32, the index explained; `explained_value` float32, its score before softmax or sigmoid;
+            `conservation_gap` float32, explained_value - sum of relevance; the last three `(batch,)`.
+        """
+        return self._explain(inputs, target, None)
+
+    def audit(self, inputs: Mapping[str, tf.Tensor], target: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The accounts of the relevance pass, step by step, as `explain.conservation.Audit` names them."""
+        audit = Audit()
+        self._explain(inputs, target, audit)
+        return audit.tensors()
+
+    def _explain(self, inputs: Mapping[str, tf.Tensor], target: tf.Tensor, audit: Audit | None) -> dict[str, tf.Tensor]:
+        trace = trace_model(self._model, inputs, self._derived)
+        maps = affine_maps(trace)
+        walk = Walk(trace, maps, assign(trace, maps, self._composite), self._composite.bias, audit)
+        logits = explained_tensor(trace.outputs[self.explained_output], trace)
+        scores = _per_example(widen(logits))
+        predicted = tf.argmax(scores, axis=-1, output_type=tf.int32)
+        index = tf.where(target == PREDICTED_CLASS, predicted, target)
+        chosen = tf.one_hot(index, tf.shape(scores)[-1], dtype=scores.dtype)
+        value = tf.reduce_sum(scores * chosen, axis=-1)
+        seed = Relevance(logits, gradient=tf.reshape(chosen, tf.shape(logits)))
+        relevance = walk.run(seed)
+        gap = value - tf.add_n([total(r) for r in relevance.values()])
+        named = {"relevance" if len(relevance) == 1 else f"relevance_{name}": r for name, r in relevance.items()}
+        result = {name: tf.cast(r, _public(r.dtype)) for name, r in named.items()}
+        extra = {"explained_value": value, "conservation_gap": gap}
+        result.update({name: tf.cast(tensor, _public(tensor.dtype)) for name, tensor in extra.items()})
+        return {**trace.outputs, **result, "target": index}
+
+    def _choose_output(self, output: str | None) -> str:
+        if output is None:
+            if len(self.outputs) > 1:
+                raise OutputError(
+                    f"The model has several outputs: {', '.join(self.outputs)}. "
+                    "Say which one to explain (`--output NAME`)."
+                )
+            return self.outputs[0]
+        if output not in self.outputs:
+            raise OutputError(f"Expected `output` to be one of {', '.join(self.outputs)}. Received: output={output!r}.")
+        return output
+
+    def _resolve(self, composite: Composite | str | None, epsilon: float, bias: str) -> Composite:
+        if isinstance(composite, Composite):
+            return composite
+        if isinstance(composite, str):
+            return named_composite(composite, epsilon=epsilon, bias=bias)
+        kinds: set[str] = set()
+
+        def look(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            trace = trace_model(self._model, inputs, self._derived)
+            kinds.update(node.kind for node in affine_maps(trace).values())
+            return trace.outputs
+
+        self._trace(look)
+        return default_composite(kinds, epsilon=epsilon, bias=bias)
+
+    def _try(self) -> None:
+        """Traces the pass once, so that a refusal comes when the explainer is made; notes rules and targets."""
+
+        def look(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+            trace = trace_model(self._model, inputs, self._derived)
+            maps = affine_maps(trace)
+            rules = assign(trace, maps, self._composite)
+            self.rules = [_described(maps[name].layer, maps[name].linear.op.type, rules[name]) for name in maps]
+            logits = explained_tensor(trace.outputs[self.explained_output], trace)
+            sizes = logits.shape.as_list()[1:]
+            self.num_targets = None if None in sizes else math.prod(sizes)
+            first = next(iter(inputs.values()))
+            target = tf.fill([tf.shape(first)[0]], tf.constant(PREDICTED_CLASS, tf.int32))
+            return self._explain(inputs, target, None)
+
+        self._trace(look)
+
+    def _trace(self, function: Any) -> None:
+        tf.function(function, autograph=False).get_concrete_function(**self.inputs)
+
+
+def build_explainer(
+    model: keras.Model,
+    *,
+    composite: Composite | str | None = None,
+    epsilon: float = DEFAULT_EPSILON,
+    bias: str = "absorb",
+    output: str | None = None,
+) -> Explainer:
+    """Makes an `Explainer`; see there for the arguments and errors."""
+    return Explainer(model, composite=composite, epsilon=epsilon, bias=bias, output=output)
+
+
+def explained_tensor(output: tf.Tensor, trace: Trace) -> tf.Tensor:
+    """The scores that an output's probabilities come from: a final softmax or sigmoid is stepped over.
+
+    Raises:
+        OutputError: The output isn't a float tensor that depends on an input.
+    """
+    if not trace.is_signal(output) or not output.dtype.is_floating or output.shape.rank in {None, 0}:
+        raise OutputError(
+            f"Expected an output of floating numbers, batch first, that depends on an input. Received: "
+            f"{output.dtype.name} of shape {output.shape} from layer '{trace.layer(output.op)}'."
+        )
+    current = output
+    while current.op.name in trace.positions and current.op.type in _MOVES:
+        current = current.op.inputs[0]
+    return current.op.inputs[0] if current.op.type in _STEPPED_OVER else output
+
+
+def _per_example(scores: tf.Tensor) -> tf.Tensor:
+    """`(batch, values)`."""
+    return scores if scores.shape.rank == 2 else tf.reshape(scores, [tf.shape(scores)[0], -1])
+
+
+def _public(dtype: tf.DType) -> tf.DType:
+    """Relevance leaves as float32; a float64 model keeps its precision."""
+    return dtype if dtype == tf.float64 else tf.float32
+
+
+def _described(layer: str, operation: str, rule: Any) -> dict[str, Any]:
+    return {"layer": layer, "operation": operation, "rule": rule.name, "parameters": dict(rule.parameters)}

@@ -1,0 +1,215 @@
+"""Convolutions: any stride, padding, dilation and number of groups, in one, two and three dimensions.
+
+The transposed map is a convolution too, so that neither runtime falls back to a slow transposed convolution: with
+stride 1, of the padded relevance with the flipped kernel, channels swapped; with stride s, one for each of the s*s
+phases of the input grid, all phases as output channels of one convolution whose result is interleaved (`explain.windows`).
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from typing import final
+
+import numpy as np
+import tensorflow as tf
+
+from explain.linear_map import Kernel, LinearMap
+from explain.operations.registry import register_linear_map
+from explain.trace import Trace
+from explain.windows import Windows, crop, depth_to_space, spatial_sizes
+
+# How many channels a runtime computes at once at least (16 floats of AVX-512).
+_VECTOR_CHANNELS = 16
+
+
+@final
+class ConvolutionMap(LinearMap):
+    """Channels-last convolution with kernel `(k1, ..., channels / groups, filters)`."""
+
+    kind = "convolution"
+
+    def __init__(self, op: tf.Operation, kernel: Kernel, windows: Windows, trace: Trace, *, groups: int) -> None:
+        super().__init__(op, op.inputs[0], kernel, trace.derived, trace.layer(op))
+        self.windows = windows
+        self.groups = groups
+
+    def over_blocks(self, before: tf.Operation, after: tf.Operation, windows: Windows) -> "ConvolutionMap":
+        """The dilated convolution that this one is between moving space to batches and back."""
+        self.input, self.output, self.windows = before.inputs[0], after.outputs[0], windows
+        return self
+
+    def forward(self, x: tf.Tensor, kernel: Kernel) -> tf.Tensor:
+        """The convolution with another kernel."""
+        w = self.windows
+        return _convolve(x, self._constant(kernel, x.dtype), w.strides, w.padding, w.dilations)
+
+    def adjoint(self, c: tf.Tensor, kernel: Kernel) -> tf.Tensor:
+        """The transposed convolution, as a convolution."""
+        if any(stride > 1 for stride in self.windows.strides):
+            return self._strided_adjoint(c, kernel)
+        block = self._block()
+        if block > 1:
+            return self._blocked_adjoint(c, kernel, block)
+        flipped = _swap_channels(_flip(kernel.values), self.groups)
+        w, sizes = self.windows, spatial_sizes(self.input)
+        padding = []
+        for before, extent, size, out in zip(w.pad_before(sizes), w.extents, sizes, spatial_sizes(c), strict=True):
+            first = extent - 1 - before
+            padding.append((first, size - out + extent - 1 - first))
+        return _convolve(
+            c,
+            self._constant(kernel, c.dtype, "flipped", flipped),
+            w.strides,
+            _named_padding(padding, w.extents),
+            w.dilations,
+        )
+
+    def _block(self) -> int:
+        """Side of the blocks that the transposed map writes at once, 1 for single positions.
+
+        Runtimes compute channels in groups of 8 or 16. With the 3 channels of an image most of that is thrown away, so
+        a block of positions is put on the channels instead.
+        """
+        sizes = spatial_sizes(self.input)
+        plain = self.groups == 1 and self.windows.dilations == (1, 1)
+        if not plain or not all(isinstance(size, int) for size in sizes):
+            return 1
+        channels = self.input.shape[-1]
+        fitting = [b for b in (4, 2) if channels * b * b <= _VECTOR_CHANNELS and all(s % b == 0 for s in sizes)]
+        return fitting[0] if fitting else 1
+
+    def _blocked_adjoint(self, c: tf.Tensor, kernel: Kernel, block: int) -> tf.Tensor:
+        """Block (u1, u2) of the input at once: one convolution of stride `block` whose kernel holds every shift."""
+        w, sizes = self.windows, spatial_sizes(self.input)
+        flipped = _swap_channels(_flip(kernel.values), 1)
+        shifted = [
+            np.pad(flipped, [*((r, block - 1 - r) for r in place), (0, 0), (0, 0)])
+            for place in product(range(block), repeat=len(sizes))
+        ]
+        padding = []
+        for before, extent, size, out in zip(w.pad_before(sizes), w.extents, sizes, spatial_sizes(c), strict=True):
+            first = extent - 1 - before
+            padding.append((first, size - out + extent - 1 - first))
+        strides = (block,) * len(sizes)
+        constant = self._constant(kernel, c.dtype, f"blocks{block}", np.concatenate(shifted, axis=-1))
+        stacked = _convolve(c, constant, strides, tuple(padding), (1,) * len(sizes))
+        return depth_to_space(stacked, strides, self.input.shape[-1])
+
+    def _strided_adjoint(self, c: tf.Tensor, kernel: Kernel) -> tf.Tensor:
+        w = self.windows
+        phases, reach = _phase_kernels(_flip(kernel.values), w, self.groups)
+        padding = [(r, r) for r in reach]
+        stacked = _convolve(
+            c, self._constant(kernel, c.dtype, "phases", phases), (1,) * len(reach), tuple(padding), (1,) * len(reach)
+        )
+        channels = self.input.shape[-1]
+        if self.groups > 1:
+            stacked = _ungroup_phases(stacked, self.groups, math.prod(w.strides), channels)
+        sizes = spatial_sizes(self.input)
+        return crop(depth_to_space(stacked, w.strides, channels), w.pad_before(sizes), sizes)
+
+
+def _flip(kernel: np.ndarray) -> np.ndarray:
+    return np.flip(kernel, axis=tuple(range(kernel.ndim - 2)))
+
+
+def _swap_channels(kernel: np.ndarray, groups: int) -> np.ndarray:
+    """`(..., channels / g, filters)` to `(..., filters / g, channels)`, each group within itself."""
+    *window, inputs, filters = kernel.shape
+    split = kernel.reshape(*window, inputs, groups, filters // groups)
+    moved = np.moveaxis(split, -3, -1)  # (..., groups, filters / g, channels / g)
+    return np.ascontiguousarray(np.moveaxis(moved, -3, -2).reshape(*window, filters // groups, groups * inputs))
+
+
+def _phase_kernels(flipped: np.ndarray, windows: Windows, groups: int) -> tuple[np.ndarray, list[int]]:
+    """One kernel for each phase of the input grid, stacked along the output channels.
+
+    Position p = s*u + r of the padded input is sum over m = r (mod s) of c[u - (m - r)/s] w[m]: a convolution of the
+    coarse grid with the elements r, r + s, ... of the kernel.
+
+    Returns:
+        The kernels `(t1, ..., filters / g, phases * channels)`, group-major, and t - 1 for each dimension.
+    """
+    sizes, strides = windows.sizes, windows.strides
+    taps = [-(-k // s) for k, s in zip(sizes, strides, strict=True)]
+    kernel = np.flip(flipped, axis=tuple(range(len(sizes))))
+    padded = np.pad(kernel, [*((0, t * s - k) for t, s, k in zip(taps, strides, sizes, strict=True)), (0, 0), (0, 0)])
+    per_phase = []
+    for phase in product(*(range(s) for s in strides)):
+        selected = padded[tuple(slice(r, None, s) for r, s in zip(phase, strides, strict=True))]
+        per_phase.append(_swap_channels(_flip(selected), groups))
+    stacked = np.stack(per_phase, axis=-2)  # (..., filters / g, phases, channels)
+    *window, filters, phases, channels = stacked.shape
+    grouped = stacked.reshape(*window, filters, phases, groups, channels // groups)
+    return np.moveaxis(grouped, -2, -3).reshape(*window, filters, phases * channels), [t - 1 for t in taps]
+
+
+def _ungroup_phases(stacked: tf.Tensor, groups: int, phases: int, channels: int) -> tf.Tensor:
+    """Group-major channels `(groups, phases, channels / g)` to phase-major ones."""
+    sizes = spatial_sizes(stacked)
+    split = tf.reshape(stacked, [-1, *sizes, groups, phases, channels // groups])
+    rank = len(sizes) + 1
+    moved = tf.transpose(split, [*range(rank), rank + 1, rank, rank + 2])
+    return tf.reshape(moved, [-1, *sizes, phases * channels])
+
+
+def _named_padding(padding: Sequence[tuple[int, int]], extents: Sequence[int]) -> str | tuple[tuple[int, int], ...]:
+    """`SAME` or `VALID` where explicit padding is just that."""
+    if all(isinstance(n, int) and n == 0 for pair in padding for n in pair):
+        return "VALID"
+    same = (((extent - 1) // 2, extent // 2) for extent in extents)
+    if all(isinstance(n, int) for pair in padding for n in pair) and tuple(padding) == tuple(same):
+        return "SAME"
+    return tuple(padding)
+
+
+def _convolve(
+    x: tf.Tensor,
+    kernel: tf.Tensor,
+    strides: Sequence[int],
+    padding: str | Sequence[tuple[int, int]],
+    dilations: Sequence[int],
+) -> tf.Tensor:
+    if not isinstance(padding, str):
+        x = tf.pad(x, [[0, 0], *([before, after] for before, after in padding), [0, 0]])
+        padding = "VALID"
+    operation = tf.raw_ops.Conv2D if len(strides) == 2 else tf.raw_ops.Conv3D
+    return operation(input=x, filter=kernel, strides=[1, *strides, 1], padding=padding, dilations=[1, *dilations, 1])
+
+
+@register_linear_map("Conv2D", "Conv3D")
+def convolution_map(op: tf.Operation, trace: Trace) -> LinearMap | None:
+    """A convolution with a constant kernel, as every `Conv1D`, `Conv2D` and `Conv3D` traces to."""
+    x, kernel = op.inputs
+    data_format = op.get_attr("data_format").decode()
+    if not trace.is_constant(kernel) or data_format not in {"NHWC", "NDHWC"}:
+        return None
+    padding: str | tuple[tuple[int, int], ...] = op.get_attr("padding").decode()
+    if padding == "EXPLICIT":
+        flat = op.get_attr("explicit_paddings")
+        padding = tuple(zip(flat[2:-2:2], flat[3:-2:2], strict=True))
+    values = trace.value(kernel)
+    windows = Windows(
+        sizes=values.shape[:-2],
+        strides=tuple(op.get_attr("strides")[1:-1]),
+        dilations=tuple(op.get_attr("dilations")[1:-1]),
+        padding=padding,
+    )
+    groups = x.shape[-1] // values.shape[-2]
+    convolution = ConvolutionMap(op, Kernel(values, tensor=kernel), windows, trace, groups=groups)
+    return _dilated(convolution, trace) or convolution
+
+
+def _dilated(convolution: ConvolutionMap, trace: Trace) -> ConvolutionMap | None:
+    """TensorFlow traces a dilated convolution as a plain one on space that was moved to batches."""
+    before, consumers = convolution.op.inputs[0].op, trace.consumers(convolution.op.outputs[0])
+    if before.type != "SpaceToBatchND" or len(consumers) != 1 or consumers[0].type != "BatchToSpaceND":
+        return None
+    dilations, padded = (trace.value(tensor) for tensor in before.inputs[1:])
+    block, cropped = (trace.value(tensor) for tensor in consumers[0].inputs[1:])
+    rank = len(convolution.windows.sizes)
+    if not np.array_equal(dilations, block) or len(block) != rank or (padded < cropped).any():
+        return None
+    padding = tuple((int(first), int(last)) for first, last in padded - cropped)
+    windows = Windows(convolution.windows.sizes, (1,) * rank, tuple(int(d) for d in dilations), padding)
+    return convolution.over_blocks(before, consumers[0], windows)

@@ -1,0 +1,226 @@
+"""Operations that only move elements: relevance moves back with them, in either form, and nothing is lost.
+
+What is copied several times collects the sum; what is padded in or was cut away carries no relevance.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from explain.linear_map import dynamic_shape
+from explain.operations.registry import register
+from explain.relevance import Relevance
+
+if TYPE_CHECKING:
+    from explain.propagation import Walk
+
+Adjoint = Callable[[tf.Tensor], tf.Tensor]
+
+
+def route(tensor: tf.Tensor, relevance: Relevance, adjoint: Adjoint, walk: "Walk") -> None:
+    """Sends relevance on through the adjoint of a move, in the form in which it came."""
+    if relevance.relevance is not None:
+        walk.send(tensor, Relevance(tensor, relevance=adjoint(relevance.relevance)))
+    else:
+        walk.send(tensor, Relevance(tensor, gradient=adjoint(relevance.gradient)))
+
+
+@register("Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Cast", "Snapshot")
+def identity(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """Passes on what it got."""
+    if relevances[0] is not None:
+        received = relevances[0]
+        walk.send(op.inputs[0], Relevance(op.inputs[0], received.relevance, received.gradient, received.rectified))
+
+
+@register("IdentityN")
+def identity_n(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """Each output is the input at its position."""
+    for tensor, relevance in zip(op.inputs, relevances, strict=True):
+        if relevance is not None:
+            walk.send(tensor, Relevance(tensor, relevance.relevance, relevance.gradient))
+
+
+@register("Reshape", "Squeeze", "ExpandDims")
+def reshape(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """Back to the shape that came in."""
+    if relevances[0] is not None:
+        shape = dynamic_shape(op.inputs[0])
+        route(op.inputs[0], relevances[0], lambda r: tf.reshape(r, shape), walk)
+
+
+@register("Transpose")
+def transpose(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """The inverse permutation."""
+    if relevances[0] is not None:
+        inverse = [int(axis) for axis in np.argsort(walk.trace.value(op.inputs[1]))]
+        route(op.inputs[0], relevances[0], lambda r: tf.transpose(r, inverse), walk)
+
+
+@register("ConcatV2")
+def concatenate(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """Each input gets the slice that is its own."""
+    if relevances[0] is None:
+        return
+    *tensors, axis_tensor = op.inputs
+    axis = int(walk.trace.value(axis_tensor)) % tensors[0].shape.rank
+    sizes = [tensor.shape[axis] for tensor in tensors]
+    if None in sizes:
+        sizes = tf.stack([tf.shape(tensor)[axis] for tensor in tensors])
+    for position in walk.trace.signals(op):
+        route(
+            tensors[position],
+            relevances[0],
+            partial(_part, sizes=sizes, axis=axis, position=position),
+            walk,
+        )
+
+
+def _part(joined: tf.Tensor, *, sizes: list[int] | tf.Tensor, axis: int, position: int) -> tf.Tensor:
+    num = len(sizes) if isinstance(sizes, list) else sizes.shape[0]
+    return tf.split(joined, sizes, axis=axis, num=num)[position]
+
+
+@register("Pack")
+def stack(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """Each input gets the slice that is its own."""
+    if relevances[0] is None:
+        return
+    axis = op.get_attr("axis")
+    for position in walk.trace.signals(op):
+        route(
+            op.inputs[position],
+            relevances[0],
+            partial(tf.gather, indices=position, axis=axis),
+            walk,
+        )
+
+
+@register("Unpack")
+def unstack(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """The slices are stacked again; those that hold no relevance as zeros."""
+    axis = op.get_attr("axis")
+    parts = [
+        tf.zeros_like(output) if relevance is None else relevance.value()
+        for output, relevance in zip(op.outputs, relevances, strict=True)
+    ]
+    walk.send(op.inputs[0], Relevance(op.inputs[0], relevance=tf.stack(parts, axis=axis)))
+
+
+@register("Split", "SplitV")
+def split(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """The parts are joined again; those that hold no relevance as zeros."""
+    tensor, axis_tensor = (op.inputs[1], op.inputs[0]) if op.type == "Split" else (op.inputs[0], op.inputs[2])
+    axis = int(walk.trace.value(axis_tensor))
+    parts = [
+        tf.zeros_like(output) if relevance is None else relevance.value()
+        for output, relevance in zip(op.outputs, relevances, strict=True)
+    ]
+    walk.send(tensor, Relevance(tensor, relevance=tf.concat(parts, axis=axis)))
+
+
+@register("Pad", "PadV2")
+def pad(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """What was padded in is cut off; a padding value other than zero keeps what it got (it is a bias)."""
+    if relevances[0] is None:
+        return
+    paddings = walk.trace.value(op.inputs[1])
+    tensor = op.inputs[0]
+    begin = [int(before) for before, _ in paddings]
+    shape = tf.shape(tensor) if None in tensor.shape.as_list()[1:] else [-1, *tensor.shape.as_list()[1:]]
+    if paddings[0].any():
+        shape = tf.shape(tensor)
+    route(tensor, relevances[0], lambda r: tf.slice(r, begin, shape), walk)
+    if walk.audits:
+        r = relevances[0].value()
+        walk.absorb(op, bias=r - tf.pad(tf.slice(r, begin, shape), paddings))
+
+
+@register("StridedSlice", "Slice")
+def strided_slice(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """What was cut away gets zeros."""
+    relevance = relevances[0]
+    if relevance is None:
+        return
+    tensor = op.inputs[0]
+    rank = tensor.shape.rank
+    if op.type == "Slice":
+        begin = walk.trace.value(op.inputs[1])
+        spans = [(int(b), 1, False) for b in begin]
+    else:
+        spans = _spans(op, rank, walk)
+    route(tensor, relevance, lambda r: _unslice(r, spans, tensor), walk)
+
+
+def _spans(op: tf.Operation, rank: int, walk: "Walk") -> list[tuple[int, int, bool]]:
+    """(first index, stride, whether the axis is dropped) for each axis of the sliced tensor."""
+    masks = {name: op.get_attr(name) for name in ("begin_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")}
+    begin, strides = walk.trace.value(op.inputs[1]), walk.trace.value(op.inputs[3])
+    if masks["new_axis_mask"] or (strides < 1).any():
+        walk.refuse(op, "Slices with new axes or negative strides have no rule.")
+    spans: list[tuple[int, int, bool]] = []
+    for position in range(len(begin)):
+        bit = 1 << position
+        if masks["ellipsis_mask"] & bit:
+            spans.extend([(0, 1, False)] * (rank - len(begin) + 1))
+            continue
+        first = 0 if masks["begin_mask"] & bit else int(begin[position])
+        spans.append((first, int(strides[position]), bool(masks["shrink_axis_mask"] & bit)))
+    return spans + [(0, 1, False)] * (rank - len(spans))
+
+
+def _unslice(r: tf.Tensor, spans: list[tuple[int, int, bool]], tensor: tf.Tensor) -> tf.Tensor:
+    """Puts a slice back in its place among zeros."""
+    for axis, (_, _, dropped) in enumerate(spans):
+        if dropped:
+            r = tf.expand_dims(r, axis)
+    shape = tf.shape(tensor)
+    for axis, (first, stride, _) in enumerate(spans):
+        if first == 0 and stride == 1 and r.shape[axis] is not None and r.shape[axis] == tensor.shape[axis]:
+            continue
+        if axis == 0 and first == 0 and stride == 1:
+            continue
+        if stride > 1:
+            r = _zero_stuffed(r, axis, stride)
+        size = shape[axis] if tensor.shape[axis] is None else tensor.shape[axis]
+        start = first if first >= 0 else size + first
+        have = tf.shape(r)[axis] if r.shape[axis] is None else r.shape[axis]
+        missing = size - start - have
+        if isinstance(missing, int) and missing < 0:
+            r = tf.gather(r, list(range(size - start)), axis=axis)
+            missing = 0
+        paddings = [[0, 0]] * tensor.shape.rank
+        paddings[axis] = [start, missing]
+        r = tf.pad(r, paddings)
+    return r
+
+
+def _zero_stuffed(r: tf.Tensor, axis: int, stride: int) -> tf.Tensor:
+    """Puts stride - 1 zeros after each element of an axis but the last."""
+    stuffed = tf.stack([r, *([tf.zeros_like(r)] * (stride - 1))], axis=axis + 1)
+    sizes = tf.shape(r)
+    joined = tf.reshape(stuffed, tf.concat([sizes[:axis], [sizes[axis] * stride], sizes[axis + 1 :]], axis=0))
+    return tf.slice(
+        joined, [0] * r.shape.rank, tf.concat([sizes[:axis], [sizes[axis] * stride - stride + 1], sizes[axis + 1 :]], 0)
+    )
+
+
+@register("SpaceToBatchND")
+def space_to_batch(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """Its inverse; what it padded in is cropped."""
+    if relevances[0] is not None:
+        block, paddings = op.inputs[1], op.inputs[2]
+        route(op.inputs[0], relevances[0], lambda r: tf.raw_ops.BatchToSpaceND(
+            input=r, block_shape=block, crops=paddings), walk)  # fmt: skip
+
+
+@register("BatchToSpaceND")
+def batch_to_space(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """Its inverse; what it cropped gets zeros."""
+    if relevances[0] is not None:
+        block, crops = op.inputs[1], op.inputs[2]
+        route(op.inputs[0], relevances[0], lambda r: tf.raw_ops.SpaceToBatchND(
+            input=r, block_shape=block, paddings=crops), walk)  # fmt: skip

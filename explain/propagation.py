@@ -1,0 +1,187 @@
+"""The relevance pass: the traced operations walked backwards, each passing on the relevance of what it computed."""
+
+from dataclasses import dataclass, field
+from typing import NoReturn, final
+
+import tensorflow as tf
+
+from explain.canonize import fold
+from explain.composites import Composite
+from explain.conservation import Audit, Step, total
+from explain.errors import UnsupportedOperationError
+from explain.linear_map import AffineMap
+from explain.operations import LINEAR_MAPS, PROPAGATE
+from explain.operations.activation import ELEMENTWISE
+from explain.operations.signs import is_non_negative
+from explain.relevance import Relevance, accumulate
+from explain.rules import Rule
+from explain.trace import Trace
+
+
+@final
+@dataclass(frozen=True)
+class AssignedRule:
+    """Which rule a layer got, for the manifest."""
+
+    layer: str
+    operation: str
+    rule: Rule
+
+
+def affine_maps(trace: Trace) -> dict[str, AffineMap]:
+    """The affine maps of a traced model by the name of their last operation."""
+    maps = {}
+    taken: set[str] = set()
+    for op in trace.operations:
+        if op.name in taken or op.type not in LINEAR_MAPS or not trace.is_signal(op.outputs[0]):
+            continue
+        linear = LINEAR_MAPS[op.type](op, trace)
+        if linear is not None:
+            node = fold(linear, trace)
+            maps[node.output.op.name] = node
+            taken.update(folded.name for folded in node.operations)
+    return maps
+
+
+def assign(trace: Trace, maps: dict[str, AffineMap], composite: Composite) -> dict[str, Rule]:
+    """The composite's rule for each affine map, by the name of the map's last operation."""
+    below = _above_a_map(trace, maps)
+    nodes = [(name, node, id(node.input) not in below) for name, node in maps.items()]
+    return {name: composite.rule(kind=node.kind, layer=node.layer, first=first) for name, node, first in nodes}
+
+
+def _above_a_map(trace: Trace, maps: dict[str, AffineMap]) -> set[int]:
+    """The tensors that lie above an affine map: what isn't among them is the input, or preprocessing of it."""
+    above: set[int] = set()
+    inner = {op.name for node in maps.values() for op in node.operations}
+    for op in trace.operations:
+        if op.name in inner or any(id(tensor) in above for tensor in op.inputs):
+            above.update(id(tensor) for tensor in op.outputs)
+    return above
+
+
+@final
+@dataclass
+class Walk:
+    """One relevance pass over a traced model; operations send relevance to their inputs through it.
+
+    Args:
+        trace: The forward pass.
+        maps: Its affine maps.
+        rules: The rule of each map.
+        bias: The composite's treatment of biases, for sums with constants outside of any map.
+        audit: Where accounts are kept, or None.
+    """
+
+    trace: Trace
+    maps: dict[str, AffineMap]
+    rules: dict[str, Rule]
+    bias: str
+    audit: Audit | None = None
+    _pending: dict[int, Relevance] = field(default_factory=dict)
+    _above: set[int] = field(default_factory=set)
+    _sent: list[Relevance] = field(default_factory=list)
+    _absorbed: dict[str, tf.Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._above = _above_a_map(self.trace, self.maps)
+
+    @property
+    def audits(self) -> bool:
+        """Accounts are kept in this pass."""
+        return self.audit is not None
+
+    def send(self, tensor: tf.Tensor, relevance: Relevance) -> None:
+        """Adds relevance to a tensor; what is sent to something that no input reaches is dropped."""
+        if not self.trace.is_signal(tensor):
+            return
+        self._sent.append(relevance)
+        waiting = self._pending.get(id(tensor))
+        self._pending[id(tensor)] = relevance if waiting is None else accumulate(waiting, relevance)
+
+    def absorb(self, op: tf.Operation, *, bias: tf.Tensor | None = None, stabilizer: tf.Tensor | None = None) -> None:
+        """Notes for the audit what an operation's bias and stabiliser absorbed."""
+        del op
+        if bias is not None:
+            self._absorbed["absorbed_bias"] = bias
+        if stabilizer is not None:
+            self._absorbed["absorbed_stabilizer"] = stabilizer
+
+    def refuse(self, op: tf.Operation, reason: str = "") -> NoReturn:
+        """Ends the pass: the operation can't be explained."""
+        raise UnsupportedOperationError(op.type, self.trace.layer(op), reason)
+
+    def is_preprocessing(self, tensor: tf.Tensor) -> bool:
+        """The tensor is an element-wise function of an input: no layer with weights lies between them."""
+        return id(tensor) not in self._above and tensor.op.type in ELEMENTWISE
+
+    def reduce_to(self, value: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
+        """Sums over the axes along which `tensor` was broadcast to the shape of `value`."""
+        if value.shape.rank is None or tensor.shape.rank is None:
+            raise UnsupportedOperationError(tensor.op.type, self.trace.layer(tensor.op), "Its rank is unknown.")
+        extra = value.shape.rank - tensor.shape.rank
+        if extra:
+            value = tf.reduce_sum(value, axis=list(range(extra)))
+        axes = [
+            axis
+            for axis, (have, want) in enumerate(zip(value.shape.as_list(), tensor.shape.as_list(), strict=True))
+            if want == 1 and have != 1
+        ]
+        return tf.reduce_sum(value, axis=axes, keepdims=True) if axes else value
+
+    def run(self, seed: Relevance) -> dict[str, tf.Tensor]:
+        """Walks from the seed to the inputs.
+
+        Args:
+            seed: Relevance of the tensor to explain.
+
+        Returns:
+            For each input by name, its relevance in its own shape; zeros where the output doesn't depend on it.
+        """
+        self._pending = {id(seed.tensor): seed}
+        for op in reversed(self.trace.operations):
+            received = [self._pending.pop(id(output), None) for output in op.outputs]
+            if any(relevance is not None for relevance in received):
+                self._step(op, received)
+        return {name: self._at_input(tensor) for name, tensor in self.trace.inputs.items()}
+
+    def _at_input(self, tensor: tf.Tensor) -> tf.Tensor:
+        arrived = self._pending.get(id(tensor))
+        if arrived is None:
+            return tf.zeros_like(tensor, dtype=tensor.dtype if tensor.dtype.is_floating else tf.float32)
+        return arrived.value()
+
+    def _step(self, op: tf.Operation, received: list[Relevance | None]) -> None:
+        self._sent, self._absorbed = [], {}
+        rule = ""
+        with tf.name_scope(f"relevance/{self.trace.layer(op)}/{op.type}"):
+            if op.name in self.maps:
+                rule = self.rules[op.name].name
+                self._apply(self.maps[op.name], self.rules[op.name], received[0])
+            elif op.type in PROPAGATE:
+                PROPAGATE[op.type](op, received, self)
+            else:
+                self.refuse(op)
+            if self.audit is not None:
+                self._account(op, rule, received)
+
+    def _apply(self, node: AffineMap, rule: Rule, relevance: Relevance | None) -> None:
+        if relevance is None:
+            return
+        shared = rule.apply(node, relevance, non_negative=is_non_negative(node.input, self.trace))
+        self.absorb(node.linear.op, bias=shared.absorbed_bias, stabilizer=shared.absorbed_stabilizer)
+        self.send(node.input, shared.relevance)
+
+    def _account(self, op: tf.Operation, rule: str, received: list[Relevance | None]) -> None:
+        if self.audit is None:
+            return
+        node = self.maps.get(op.name)
+        step = Step(
+            layer=node.layer if node else self.trace.layer(op),
+            operation=node.linear.op.type if node else op.type,
+            rule=rule,
+            relevance_out=tf.add_n([total(r.value()) for r in received if r is not None]),
+            relevance_in=tf.add_n([total(r.value()) for r in self._sent]) if self._sent else None,
+            **{what: total(value) for what, value in self._absorbed.items()},
+        )
+        self.audit.steps.append(step)

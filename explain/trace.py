@@ -1,0 +1,181 @@
+"""The forward pass of a Keras model as operations of the graph under construction, with their layers' names."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from explain.constants import DerivedConstants, GraphConstants
+
+# What these operations return depends on the shape of a signal, not on its values: no relevance flows through them.
+_SHAPE_OPERATIONS = frozenset({"Shape", "ShapeN", "Size", "Rank"})
+
+
+@dataclass
+class Trace:
+    """The traced forward pass.
+
+    Args:
+        inputs: The model's inputs by name.
+        outputs: The model's outputs by name.
+        operations: The operations of the forward pass in the order of execution.
+        derived: Where the constants of the relevance pass are kept.
+    """
+
+    inputs: dict[str, tf.Tensor]
+    outputs: dict[str, tf.Tensor]
+    operations: list[tf.Operation]
+    layers: Mapping[str, str]
+    derived: DerivedConstants
+    constants: GraphConstants
+    positions: dict[str, int] = field(default_factory=dict)
+    _signals: set[int] = field(default_factory=set)
+    _consumers: dict[int, list[tf.Operation]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.positions.update((op.name, position) for position, op in enumerate(self.operations))
+        self._signals.update(id(tensor) for tensor in self.inputs.values())
+        for op in self.operations:
+            for tensor in op.inputs:
+                self._consumers.setdefault(id(tensor), []).append(op)
+            if op.type not in _SHAPE_OPERATIONS and any(id(tensor) in self._signals for tensor in op.inputs):
+                self._signals.update(id(tensor) for tensor in op.outputs)
+
+    def is_signal(self, tensor: tf.Tensor) -> bool:
+        """The tensor's values depend on the values of an input."""
+        return id(tensor) in self._signals
+
+    def is_constant(self, tensor: tf.Tensor) -> bool:
+        """The tensor depends on neither the values nor the shape of an input, so that it can be evaluated at export."""
+        pending, seen = [tensor], set()
+        while pending:
+            current = pending.pop()
+            if id(current) in seen:
+                continue
+            seen.add(id(current))
+            if self.is_signal(current):
+                return False
+            pending.extend(current.op.inputs)
+        return True
+
+    def value(self, tensor: tf.Tensor) -> np.ndarray:
+        """The value of a constant tensor."""
+        return self.constants.value(tensor)
+
+    def signals(self, op: tf.Operation) -> list[int]:
+        """Positions of the operation's inputs that are signals."""
+        return [position for position, tensor in enumerate(op.inputs) if self.is_signal(tensor)]
+
+    def consumers(self, tensor: tf.Tensor) -> list[tf.Operation]:
+        """The operations of the forward pass that read the tensor."""
+        return self._consumers.get(id(tensor), [])
+
+    def layer(self, op: tf.Operation) -> str:
+        """Name of the innermost layer that the operation was traced in."""
+        return self.layers.get(op.name, op.name)
+
+
+def trace_model(model: keras.Model, inputs: Mapping[str, tf.Tensor], derived: DerivedConstants) -> Trace:
+    """Calls the model for inference and takes down the operations that this adds to the graph under construction.
+
+    Args:
+        model: A built Keras model.
+        inputs: Symbolic tensors by the model's input names, batch first.
+        derived: Where constants of the relevance pass are kept.
+
+    Raises:
+        RuntimeError: Not called while a `tf.function` is traced.
+    """
+    if tf.executing_eagerly():
+        raise RuntimeError("Explanations are traced: call this inside a `tf.function`. Received: an eager call.")
+    graph = tf.compat.v1.get_default_graph()
+    start = len(graph.get_operations())
+    layers: dict[str, str] = {}
+    with _noting_layers(model, graph, layers):
+        outputs = call_by_name(model, inputs)
+    operations = graph.get_operations()[start:]
+    return Trace(dict(inputs), outputs, operations, layers, derived, GraphConstants(graph))
+
+
+def input_names(model: keras.Model) -> list[str]:
+    """The names that the model's inputs have, in order: those of its `Input` layers, made unique where they repeat."""
+    tensors = getattr(model, "inputs", None)
+    if not tensors:
+        raise ValueError(
+            "Expected a model whose inputs are known: functional, sequential, or subclassed and called once on "
+            f"symbolic inputs. Received: {type(model).__name__} '{model.name}' without inputs."
+        )
+    return _unique([_tensor_name(tensor) for tensor in tensors])
+
+
+def output_names(model: keras.Model) -> list[str]:
+    """The names that the model's outputs have, in order: those of the layers that return them."""
+    return _unique([_tensor_name(tensor) for tensor in model.outputs])
+
+
+def call_by_name(model: keras.Model, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Calls a model for inference on inputs by name and returns its outputs by name."""
+    structure = getattr(model, "_inputs_struct", model.inputs)
+    flat = [inputs[name] for name in input_names(model)]
+    arguments = keras.tree.pack_sequence_as(structure, flat) if not isinstance(structure, list) else flat
+    if isinstance(arguments, list) and len(arguments) == 1:
+        arguments = arguments[0]
+    outputs = keras.tree.flatten(model(arguments, training=False))
+    return dict(zip(output_names(model), outputs, strict=True))
+
+
+def _tensor_name(tensor: keras.KerasTensor) -> str:
+    history = getattr(tensor, "_keras_history", None)
+    name = history.operation.name if history is not None else tensor.name
+    return name.replace("/", "_").replace(":", "_")
+
+
+def _unique(names: list[str]) -> list[str]:
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name}_{seen[name] - 1}")
+    return result
+
+
+@contextmanager
+def _noting_layers(model: keras.Model, graph: tf.Graph, layers: dict[str, str]) -> Iterator[None]:
+    """While a layer's `call` runs, operations that are added to the graph are noted as the innermost layer's."""
+    wrapped = list(_all_operations(model))
+    for layer in wrapped:
+        object.__setattr__(layer, "call", _noting(layer.call, layer.name, graph, layers))
+    try:
+        yield
+    finally:
+        for layer in wrapped:
+            object.__delattr__(layer, "call")
+
+
+def _noting(call: Callable[..., object], name: str, graph: tf.Graph, layers: dict[str, str]) -> Callable[..., object]:
+    def noted(*args: object, **kwargs: object) -> object:
+        start = len(graph.get_operations())
+        result = call(*args, **kwargs)
+        for op in graph.get_operations()[start:]:
+            layers.setdefault(op.name, name)
+        return result
+
+    return noted
+
+
+def _all_operations(model: keras.Model) -> Iterator[keras.Operation]:
+    """The layers of the model and of models in it, and the `keras.ops` functions of functional models; each once."""
+    seen: set[int] = set()
+    pending: list[keras.Operation] = [*getattr(model, "operations", []), *model._flatten_layers(include_self=False)]  # noqa: SLF001
+    while pending:
+        operation = pending.pop()
+        if id(operation) in seen:
+            continue
+        seen.add(id(operation))
+        if "call" not in vars(operation):
+            yield operation
+        if operation is not model:
+            pending.extend(getattr(operation, "operations", []))

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from explain.linear_map import AffineMap, LinearMap
+from explain.operations.activation import within_activation
 from explain.trace import Trace
 
 _RESHAPES = frozenset({"Reshape", "Squeeze", "ExpandDims"})
@@ -46,8 +47,11 @@ def _fold_arithmetic(node: AffineMap, op: tf.Operation, trace: Trace) -> AffineM
         return None
     position = signals[0]
     other = op.inputs[1 - position]
-    constant = _per_channel(trace.value(other), node.output) if trace.is_constant(other) else None
-    if constant is None or (op.type == "RealDiv" and position == 1):
+    if not trace.is_constant(other) or (op.type == "RealDiv" and position == 1) or within_activation(op, trace):
+        return None
+    constant = _per_channel(trace.value(other), node.output)
+    scales = op.type in {"Mul", "RealDiv"} or (op.type == "Sub" and position == 1)
+    if constant is None or (scales and not node.linear.scalable):
         return None
     match op.type:
         case "Mul":

@@ -28,9 +28,23 @@ class Step:
 @final
 @dataclass
 class Audit:
-    """The accounts of a whole relevance pass, from the output down."""
+    """The accounts of a whole relevance pass, from the output down.
 
+    Args:
+        batch: Number of examples, a scalar int32 tensor.
+    """
+
+    batch: tf.Tensor
     steps: list[Step] = field(default_factory=list)
+
+    def per_example(self, tensor: tf.Tensor) -> tf.Tensor:
+        """Sum for each example, `(batch,)`.
+
+        A tensor that isn't batch first (time is, or both are one axis) is summed whole and put down in equal parts.
+        """
+        even = tf.reduce_sum(tensor) / tf.cast(self.batch, tensor.dtype)
+        batch_first = tf.equal(tf.shape(tensor)[0], self.batch)
+        return tf.cond(batch_first, lambda: total(tensor), lambda: tf.fill([self.batch], even))
 
     def tensors(self) -> dict[str, tf.Tensor]:
         """The accounts as named tensors, `<position>/<layer>/<operation>/<rule>/<what>`, in the order of the pass."""

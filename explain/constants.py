@@ -27,16 +27,20 @@ def run_operation(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tens
         return [tf.constant(tf.make_ndarray(op.get_attr("value")))]
     function = getattr(tf.raw_ops, op.type)
     parameters = inspect.signature(function).parameters
+    attributes = {attribute.name for attribute in op.op_def.attr}
+    named = {argument.name for argument in op.op_def.input_arg} | attributes | {"name"}
+    renamed = iter([parameter for parameter in parameters if parameter not in named])  # `dim` is `axis` in Python
     arguments: dict[str, object] = {}
     position = 0
     for argument in op.op_def.input_arg:
+        name = argument.name if argument.name in parameters else next(renamed)
         if argument.number_attr or argument.type_list_attr:
             attribute = op.get_attr(argument.number_attr or argument.type_list_attr)
             count = attribute if argument.number_attr else len(attribute)
-            arguments[argument.name] = list(inputs[position : position + count])
+            arguments[name] = list(inputs[position : position + count])
             position += count
         else:
-            arguments[argument.name] = inputs[position]
+            arguments[name] = inputs[position]
             position += 1
     for attribute in op.op_def.attr:
         if attribute.name in parameters:

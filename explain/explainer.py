@@ -31,6 +31,9 @@ class Explainer:
         composite: Which rule for which layer, or a composite's name; None chooses by the model's operations.
         epsilon: Stabiliser, in the units of a layer's output.
         bias: `absorb`, `ignore` or `share`.
+        gamma: Of the gamma rule.
+        low: Smallest value of the raw input, for composites with `z_box`.
+        high: Largest value of it.
         output: Name of the output to explain; may be None where there is one.
 
     Attributes:
@@ -52,6 +55,9 @@ class Explainer:
         composite: Composite | str | None = None,
         epsilon: float = DEFAULT_EPSILON,
         bias: str = "absorb",
+        gamma: float | None = None,
+        low: float | None = None,
+        high: float | None = None,
         output: str | None = None,
     ) -> None:
         self._model = model
@@ -65,7 +71,8 @@ class Explainer:
         self.module = tf.Module(name="explainer")
         self.module.model = model
         self.module.constants = self._derived
-        self._composite = self._resolve(composite, epsilon, bias)
+        options = {"epsilon": epsilon, "bias": bias, "gamma": gamma, "low": low, "high": high}
+        self._composite = self._resolve(composite, options)
         self.composite = self._composite.name
         self.composite_reason = self._composite.reason or "asked for"
         self.rules: list[dict[str, Any]] = []
@@ -93,14 +100,16 @@ class Explainer:
 
     def audit(self, inputs: Mapping[str, tf.Tensor], target: tf.Tensor) -> dict[str, tf.Tensor]:
         """The accounts of the relevance pass, step by step, as `explain.conservation.Audit` names them."""
-        audit = Audit()
+        audit = Audit(batch=tf.shape(next(iter(inputs.values())))[0])
         self._explain(inputs, target, audit)
         return audit.tensors()
 
     def _explain(self, inputs: Mapping[str, tf.Tensor], target: tf.Tensor, audit: Audit | None) -> dict[str, tf.Tensor]:
         trace = trace_model(self._model, inputs, self._derived)
         maps = affine_maps(trace)
-        walk = Walk(trace, maps, assign(trace, maps, self._composite), self._composite.bias, audit)
+        walk = Walk(
+            trace, maps, assign(trace, maps, self._composite), self._composite.bias, self._composite.attention, audit
+        )
         logits = explained_tensor(trace.outputs[self.explained_output], trace)
         scores = _per_example(widen(logits))
         predicted = tf.argmax(scores, axis=-1, output_type=tf.int32)
@@ -109,7 +118,7 @@ class Explainer:
         value = tf.reduce_sum(scores * chosen, axis=-1)
         seed = Relevance(logits, gradient=tf.reshape(chosen, tf.shape(logits)))
         relevance = walk.run(seed)
-        gap = value - tf.add_n([total(r) for r in relevance.values()])
+        gap = value - tf.add_n([tf.cast(total(r), value.dtype) for r in relevance.values()])
         named = {"relevance" if len(relevance) == 1 else f"relevance_{name}": r for name, r in relevance.items()}
         result = {name: tf.cast(r, _public(r.dtype)) for name, r in named.items()}
         extra = {"explained_value": value, "conservation_gap": gap}
@@ -128,11 +137,11 @@ class Explainer:
             raise OutputError(f"Expected `output` to be one of {', '.join(self.outputs)}. Received: output={output!r}.")
         return output
 
-    def _resolve(self, composite: Composite | str | None, epsilon: float, bias: str) -> Composite:
+    def _resolve(self, composite: Composite | str | None, options: dict[str, Any]) -> Composite:
         if isinstance(composite, Composite):
             return composite
         if isinstance(composite, str):
-            return named_composite(composite, epsilon=epsilon, bias=bias)
+            return named_composite(composite, **options)
         kinds: set[str] = set()
 
         def look(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -141,7 +150,7 @@ class Explainer:
             return trace.outputs
 
         self._trace(look)
-        return default_composite(kinds, epsilon=epsilon, bias=bias)
+        return default_composite(kinds, **options)
 
     def _try(self) -> None:
         """Traces the pass once, so that a refusal comes when the explainer is made; notes rules and targets."""
@@ -149,6 +158,7 @@ class Explainer:
         def look(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
             trace = trace_model(self._model, inputs, self._derived)
             maps = affine_maps(trace)
+            self._composite.check_layers(node.layer for node in maps.values())
             rules = assign(trace, maps, self._composite)
             self.rules = [_described(maps[name].layer, maps[name].linear.op.type, rules[name]) for name in maps]
             logits = explained_tensor(trace.outputs[self.explained_output], trace)
@@ -170,10 +180,15 @@ def build_explainer(
     composite: Composite | str | None = None,
     epsilon: float = DEFAULT_EPSILON,
     bias: str = "absorb",
+    gamma: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
     output: str | None = None,
 ) -> Explainer:
     """Makes an `Explainer`; see there for the arguments and errors."""
-    return Explainer(model, composite=composite, epsilon=epsilon, bias=bias, output=output)
+    return Explainer(
+        model, composite=composite, epsilon=epsilon, bias=bias, gamma=gamma, low=low, high=high, output=output
+    )
 
 
 def explained_tensor(output: tf.Tensor, trace: Trace) -> tf.Tensor:

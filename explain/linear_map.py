@@ -77,6 +77,7 @@ class LinearMap(abc.ABC):
     """
 
     kind: str  # what composites tell apart: "dense" or "convolution"
+    scalable: bool = True  # the kernel's last axis is the output's channels, so that a scale of those can be folded in
 
     def __init__(
         self,

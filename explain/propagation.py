@@ -1,19 +1,21 @@
 """The relevance pass: the traced operations walked backwards, each passing on the relevance of what it computed."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NoReturn, final
 
 import tensorflow as tf
 
 from explain.canonize import fold
 from explain.composites import Composite
-from explain.conservation import Audit, Step, total
+from explain.conservation import Audit, Step
+from explain.constants import run_operation
 from explain.errors import UnsupportedOperationError
 from explain.linear_map import AffineMap
 from explain.operations import LINEAR_MAPS, PROPAGATE
 from explain.operations.activation import ELEMENTWISE
 from explain.operations.signs import is_non_negative
-from explain.relevance import Relevance, accumulate
+from explain.relevance import Relevance, accumulate, in_dtype_of, widen
 from explain.rules import Rule
 from explain.trace import Trace
 
@@ -70,6 +72,7 @@ class Walk:
         maps: Its affine maps.
         rules: The rule of each map.
         bias: The composite's treatment of biases, for sums with constants outside of any map.
+        attention: `gate` (a softmax is a gate: CP-LRP) or `uniform` (AttnLRP).
         audit: Where accounts are kept, or None.
     """
 
@@ -77,6 +80,7 @@ class Walk:
     maps: dict[str, AffineMap]
     rules: dict[str, Rule]
     bias: str
+    attention: str = "gate"
     audit: Audit | None = None
     _pending: dict[int, Relevance] = field(default_factory=dict)
     _above: set[int] = field(default_factory=set)
@@ -95,6 +99,7 @@ class Walk:
         """Adds relevance to a tensor; what is sent to something that no input reaches is dropped."""
         if not self.trace.is_signal(tensor):
             return
+        relevance = in_dtype_of(relevance)
         self._sent.append(relevance)
         waiting = self._pending.get(id(tensor))
         self._pending[id(tensor)] = relevance if waiting is None else accumulate(waiting, relevance)
@@ -168,20 +173,38 @@ class Walk:
     def _apply(self, node: AffineMap, rule: Rule, relevance: Relevance | None) -> None:
         if relevance is None:
             return
-        shared = rule.apply(node, relevance, non_negative=is_non_negative(node.input, self.trace))
+        bounds = None if id(node.input) in self._above else partial(self._bounds, node.input)
+        non_negative = is_non_negative(node.input, self.trace)
+        shared = rule.apply(node, relevance, non_negative=non_negative, bounds=bounds)
         self.absorb(node.linear.op, bias=shared.absorbed_bias, stabilizer=shared.absorbed_stabilizer)
         self.send(node.input, shared.relevance)
+
+    def _bounds(self, tensor: tf.Tensor, low: float, high: float) -> tuple[tf.Tensor, tf.Tensor]:
+        """Values of a preprocessed input for a model's input of `low` everywhere and of `high` everywhere, in order."""
+        ends = [widen(self._at(tensor, value)) for value in (low, high)]
+        return tf.minimum(*ends), tf.maximum(*ends)
+
+    def _at(self, tensor: tf.Tensor, value: float) -> tf.Tensor:
+        if tensor.op.name not in self.trace.positions:
+            is_input = any(tensor is model_input for model_input in self.trace.inputs.values())
+            return tf.fill(tf.shape(tensor), tf.cast(value, tensor.dtype)) if is_input else tensor
+        op = tensor.op
+        if not self.trace.is_signal(tensor):
+            return tensor
+        outputs = run_operation(op, [self._at(source, value) for source in op.inputs])
+        return outputs[tensor.value_index]
 
     def _account(self, op: tf.Operation, rule: str, received: list[Relevance | None]) -> None:
         if self.audit is None:
             return
+        per_example = self.audit.per_example
         node = self.maps.get(op.name)
         step = Step(
             layer=node.layer if node else self.trace.layer(op),
             operation=node.linear.op.type if node else op.type,
             rule=rule,
-            relevance_out=tf.add_n([total(r.value()) for r in received if r is not None]),
-            relevance_in=tf.add_n([total(r.value()) for r in self._sent]) if self._sent else None,
-            **{what: total(value) for what, value in self._absorbed.items()},
+            relevance_out=tf.add_n([per_example(r.value()) for r in received if r is not None]),
+            relevance_in=tf.add_n([per_example(r.value()) for r in self._sent]) if self._sent else None,
+            **{what: per_example(value) for what, value in self._absorbed.items()},
         )
         self.audit.steps.append(step)

@@ -39,6 +39,16 @@ class Relevance:
         return widen(self.tensor) * self.gradient
 
 
+def in_dtype_of(relevance: Relevance) -> Relevance:
+    """The same relevance in the dtype that its tensor's is computed in; resizing an image changes it, for one."""
+    dtype = widen_dtype(relevance.tensor.dtype)
+    carried = [part for part in (relevance.relevance, relevance.gradient) if part is not None]
+    if all(part.dtype == dtype for part in carried):
+        return relevance
+    cast = [None if part is None else tf.cast(part, dtype) for part in (relevance.relevance, relevance.gradient)]
+    return Relevance(relevance.tensor, *cast)
+
+
 def accumulate(first: Relevance, second: Relevance) -> Relevance:
     """Relevance that arrives at one tensor over two ways adds up, in either form."""
     if first.gradient is not None and second.gradient is not None:
@@ -48,9 +58,13 @@ def accumulate(first: Relevance, second: Relevance) -> Relevance:
 
 def widen(tensor: tf.Tensor) -> tf.Tensor:
     """Half precision can't hold a stabiliser of 1e-6: the relevance pass computes in float32 or wider."""
-    if tensor.dtype.is_floating and tensor.dtype.size >= tf.float32.size:
-        return tensor
-    return tf.cast(tensor, tf.float32)
+    dtype = widen_dtype(tensor.dtype)
+    return tensor if tensor.dtype == dtype else tf.cast(tensor, dtype)
+
+
+def widen_dtype(dtype: tf.DType) -> tf.DType:
+    """The dtype that relevance of a tensor of this dtype is computed in."""
+    return dtype if dtype.is_floating and dtype.size >= tf.float32.size else tf.float32
 
 
 def stabilizer(z: tf.Tensor, epsilon: float, *, non_negative: bool = False) -> tf.Tensor:

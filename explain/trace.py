@@ -11,7 +11,7 @@ import tensorflow as tf
 from explain.constants import DerivedConstants, GraphConstants
 
 # What these operations return depends on the shape of a signal, not on its values: no relevance flows through them.
-_SHAPE_OPERATIONS = frozenset({"Shape", "ShapeN", "Size", "Rank"})
+_SHAPE_OPERATIONS = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
 
 
 @dataclass
@@ -94,7 +94,7 @@ def trace_model(model: keras.Model, inputs: Mapping[str, tf.Tensor], derived: De
     graph = tf.compat.v1.get_default_graph()
     start = len(graph.get_operations())
     layers: dict[str, str] = {}
-    with _noting_layers(model, graph, layers):
+    with _noting_layers(model, graph, layers), _functions_inlined():
         outputs = call_by_name(model, inputs)
     operations = graph.get_operations()[start:]
     return Trace(dict(inputs), outputs, operations, layers, derived, GraphConstants(graph))
@@ -153,6 +153,17 @@ def _noting_layers(model: keras.Model, graph: tf.Graph, layers: dict[str, str]) 
     finally:
         for layer in wrapped:
             object.__delattr__(layer, "call")
+
+
+@contextmanager
+def _functions_inlined() -> Iterator[None]:
+    """Functions that a layer calls (Keras compiles grouped convolutions so) are traced in place, not as a call."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def _noting(call: Callable[..., object], name: str, graph: tf.Graph, layers: dict[str, str]) -> Callable[..., object]:

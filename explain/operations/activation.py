@@ -40,6 +40,8 @@ ELEMENTWISE = frozenset(
     (*UNARY, *BINARY, *COMPARISONS, "Cast", "Neg", "Identity", "ClipByValue", "Select", "SelectV2", "AddN")
 )
 
+_NONLINEAR = frozenset((*UNARY, "Maximum", "Minimum", "ClipByValue", "Select", "SelectV2", "Pow"))
+
 
 @register(*UNARY)
 def activation(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
@@ -56,8 +58,6 @@ def activation(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk
 @register(
     "Pow",
     "ClipByValue",
-    "Select",
-    "SelectV2",
     "DivNoNan",
     "Xlogy",
     "Xdivy",
@@ -74,6 +74,45 @@ def composed(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk")
     if root is None:
         walk.refuse(op, "Its arguments don't come from one tensor by element-wise functions alone.")
     walk.send(root, Relevance(root, relevance=relevance.value()))
+
+
+@register("Select", "SelectV2")
+def select(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """y = a where a condition holds, else b: relevance goes to what was selected; the condition gets nothing."""
+    relevance = relevances[0]
+    if relevance is None:
+        return
+    root = nearest_root(op, walk.trace)
+    if root is not None:
+        walk.send(root, Relevance(root, relevance=relevance.value()))
+        return
+    condition, *branches = op.inputs
+    for tensor, holds in zip(branches, (condition, ~condition), strict=True):
+        if relevance.relevance is not None:
+            passed = relevance.relevance * tf.cast(holds, relevance.relevance.dtype)
+            walk.send(tensor, Relevance(tensor, relevance=walk.reduce_to(passed, tensor)))
+        elif relevance.gradient is not None:
+            passed = relevance.gradient * tf.cast(holds, relevance.gradient.dtype)
+            walk.send(tensor, Relevance(tensor, gradient=walk.reduce_to(passed, tensor)))
+
+
+def within_activation(op: tf.Operation, trace: Trace) -> bool:
+    """A sum with a number that belongs to an activation, as the 3 of relu6(x + 3) / 6: no bias that could absorb.
+
+    It is one if the number is written in the code and an element-wise function of the same layer follows.
+    """
+    others = [tensor for tensor in op.inputs if not trace.is_signal(tensor)]
+    if len(others) != 1 or others[0].op.type != "Const" or others[0].shape.num_elements() != 1:
+        return False
+    while True:
+        consumers = trace.consumers(op.outputs[0])
+        if len(consumers) != 1 or trace.layer(consumers[0]) != trace.layer(op):
+            return False
+        op = consumers[0]
+        if op.type in _NONLINEAR:
+            return True
+        if op.type not in ELEMENTWISE:
+            return False
 
 
 def nearest_root(op: tf.Operation, trace: Trace) -> tf.Tensor | None:
@@ -95,6 +134,6 @@ def nearest_root(op: tf.Operation, trace: Trace) -> tf.Tensor | None:
         del frontier[id(latest)]
         frontier.update((id(latest.op.inputs[p]), latest.op.inputs[p]) for p in trace.signals(latest.op))
     root = next(iter(frontier.values()), None)
-    if root is None or root.shape.as_list() != shape.as_list() or not root.dtype.is_floating:
+    if root is None or root.shape.as_list() != shape.as_list() or root.dtype == tf.bool:
         return None
     return root

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from explain.operations.activation import nearest_root
+from explain.operations.activation import nearest_root, within_activation
+from explain.operations.product import divide_signals, multiply_signals
 from explain.operations.registry import register
 from explain.relevance import Relevance, quotient, stabilizer, widen
 from explain.rules import NORM_EPSILON
@@ -32,11 +33,16 @@ def add(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> N
     root = nearest_root(op, walk.trace) if len(signals) > 1 else None
     if root is not None:
         walk.send(root, Relevance(root, relevance=relevance.value()))
-    elif len(signals) == 1 and (walk.bias != "absorb" or walk.is_preprocessing(op.outputs[0])):
+    elif len(signals) == 1 and _passes_whole(op, walk):
         signal = op.inputs[signals[0]]
         walk.send(signal, Relevance(signal, relevance=walk.reduce_to(relevance.value(), signal)))
     else:
         _share(op, signals, relevance, walk)
+
+
+def _passes_whole(op: tf.Operation, walk: "Walk") -> bool:
+    """The summand is no bias that absorbs."""
+    return walk.bias != "absorb" or walk.is_preprocessing(op.outputs[0]) or within_activation(op, walk.trace)
 
 
 def _share(op: tf.Operation, signals: list[int], relevance: Relevance, walk: "Walk") -> None:
@@ -61,7 +67,7 @@ def _signed(op: tf.Operation, position: int) -> tf.Tensor:
 
 @register("Mul", "RealDiv")
 def multiply(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
-    """A product or quotient: by a constant, or within an activation."""
+    """A product or quotient: by a constant, within an activation, or of two signals (`explain.operations.product`)."""
     relevance = relevances[0]
     if relevance is None:
         return
@@ -75,9 +81,12 @@ def multiply(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk")
             walk.send(signal, Relevance(signal, relevance=walk.reduce_to(relevance.value(), signal)))
         return
     root = nearest_root(op, walk.trace)
-    if root is None:
-        walk.refuse(op, "It joins two signals that are not functions of one tensor.")
-    walk.send(root, Relevance(root, relevance=relevance.value()))
+    if root is not None:
+        walk.send(root, Relevance(root, relevance=relevance.value()))
+    elif op.type == "Mul":
+        multiply_signals(op, relevance, walk)
+    else:
+        divide_signals(op, relevance, walk)
 
 
 @register("Neg")

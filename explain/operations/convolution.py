@@ -2,7 +2,8 @@
 
 The transposed map is a convolution too, so that neither runtime falls back to a slow transposed convolution: with
 stride 1, of the padded relevance with the flipped kernel, channels swapped; with stride s, one for each of the s*s
-phases of the input grid, all phases as output channels of one convolution whose result is interleaved (`explain.windows`).
+phases of the input grid, all phases as output channels of one convolution whose result is interleaved (see
+`explain.windows`).
 """
 
 import math
@@ -16,27 +17,55 @@ import tensorflow as tf
 from explain.linear_map import Kernel, LinearMap
 from explain.operations.registry import register_linear_map
 from explain.trace import Trace
-from explain.windows import Windows, crop, depth_to_space, spatial_sizes
+from explain.windows import Size, Windows, crop, depth_to_space, spatial_sizes
 
 # How many channels a runtime computes at once at least (16 floats of AVX-512).
 _VECTOR_CHANNELS = 16
 
 
-@final
-class ConvolutionMap(LinearMap):
-    """Channels-last convolution with kernel `(k1, ..., channels / groups, filters)`."""
+class WindowedMap(LinearMap):
+    """A linear map that reads its input in sliding windows.
+
+    TensorFlow traces a dilated convolution as a plain one on space that was moved to batches; the map then stands for
+    all three operations.
+    """
 
     kind = "convolution"
 
-    def __init__(self, op: tf.Operation, kernel: Kernel, windows: Windows, trace: Trace, *, groups: int) -> None:
+    def __init__(self, op: tf.Operation, kernel: Kernel, windows: Windows, trace: Trace) -> None:
         super().__init__(op, op.inputs[0], kernel, trace.derived, trace.layer(op))
         self.windows = windows
-        self.groups = groups
+        before, consumers = op.inputs[0].op, trace.consumers(op.outputs[0])
+        if before.type == "SpaceToBatchND" and len(consumers) == 1 and consumers[0].type == "BatchToSpaceND":
+            self._dilate(before, consumers[0], trace)
 
-    def over_blocks(self, before: tf.Operation, after: tf.Operation, windows: Windows) -> "ConvolutionMap":
-        """The dilated convolution that this one is between moving space to batches and back."""
-        self.input, self.output, self.windows = before.inputs[0], after.outputs[0], windows
-        return self
+    def _dilate(self, before: tf.Operation, after: tf.Operation, trace: Trace) -> None:
+        dilations, padded = (trace.value(tensor) for tensor in before.inputs[1:])
+        block, cropped = (trace.value(tensor) for tensor in after.inputs[1:])
+        rank = len(self.windows.sizes)
+        if not np.array_equal(dilations, block) or len(block) != rank or (padded < cropped).any():
+            return
+        padding = tuple((int(first), int(last)) for first, last in padded - cropped)
+        self.windows = Windows(self.windows.sizes, (1,) * rank, tuple(int(d) for d in dilations), padding)
+        self.input, self.output = before.inputs[0], after.outputs[0]
+
+    def _adjoint_padding(self, c: tf.Tensor) -> tuple[tuple[Size, Size], ...]:
+        """How the relevance is padded before it is convolved with the flipped kernel, for stride 1."""
+        w, sizes = self.windows, spatial_sizes(self.input)
+        padding = []
+        for before, extent, size, out in zip(w.pad_before(sizes), w.extents, sizes, spatial_sizes(c), strict=True):
+            first = extent - 1 - before
+            padding.append((first, size - out + extent - 1 - first))
+        return tuple(padding)
+
+
+@final
+class ConvolutionMap(WindowedMap):
+    """Channels-last convolution with kernel `(k1, ..., channels / groups, filters)`."""
+
+    def __init__(self, op: tf.Operation, kernel: Kernel, windows: Windows, trace: Trace) -> None:
+        super().__init__(op, kernel, windows, trace)
+        self.groups = op.inputs[0].shape[-1] // kernel.values.shape[-2]
 
     def forward(self, x: tf.Tensor, kernel: Kernel) -> tf.Tensor:
         """The convolution with another kernel."""
@@ -50,19 +79,10 @@ class ConvolutionMap(LinearMap):
         block = self._block()
         if block > 1:
             return self._blocked_adjoint(c, kernel, block)
-        flipped = _swap_channels(_flip(kernel.values), self.groups)
-        w, sizes = self.windows, spatial_sizes(self.input)
-        padding = []
-        for before, extent, size, out in zip(w.pad_before(sizes), w.extents, sizes, spatial_sizes(c), strict=True):
-            first = extent - 1 - before
-            padding.append((first, size - out + extent - 1 - first))
-        return _convolve(
-            c,
-            self._constant(kernel, c.dtype, "flipped", flipped),
-            w.strides,
-            _named_padding(padding, w.extents),
-            w.dilations,
-        )
+        flipped = _swap_channels(flip(kernel.values), self.groups)
+        w = self.windows
+        padding = _named_padding(self._adjoint_padding(c), w.extents)
+        return _convolve(c, self._constant(kernel, c.dtype, "flipped", flipped), w.strides, padding, w.dilations)
 
     def _block(self) -> int:
         """Side of the blocks that the transposed map writes at once, 1 for single positions.
@@ -80,24 +100,20 @@ class ConvolutionMap(LinearMap):
 
     def _blocked_adjoint(self, c: tf.Tensor, kernel: Kernel, block: int) -> tf.Tensor:
         """Block (u1, u2) of the input at once: one convolution of stride `block` whose kernel holds every shift."""
-        w, sizes = self.windows, spatial_sizes(self.input)
-        flipped = _swap_channels(_flip(kernel.values), 1)
+        rank = len(self.windows.sizes)
+        flipped = _swap_channels(flip(kernel.values), 1)
         shifted = [
             np.pad(flipped, [*((r, block - 1 - r) for r in place), (0, 0), (0, 0)])
-            for place in product(range(block), repeat=len(sizes))
+            for place in product(range(block), repeat=rank)
         ]
-        padding = []
-        for before, extent, size, out in zip(w.pad_before(sizes), w.extents, sizes, spatial_sizes(c), strict=True):
-            first = extent - 1 - before
-            padding.append((first, size - out + extent - 1 - first))
-        strides = (block,) * len(sizes)
+        strides = (block,) * rank
         constant = self._constant(kernel, c.dtype, f"blocks{block}", np.concatenate(shifted, axis=-1))
-        stacked = _convolve(c, constant, strides, tuple(padding), (1,) * len(sizes))
+        stacked = _convolve(c, constant, strides, self._adjoint_padding(c), (1,) * rank)
         return depth_to_space(stacked, strides, self.input.shape[-1])
 
     def _strided_adjoint(self, c: tf.Tensor, kernel: Kernel) -> tf.Tensor:
         w = self.windows
-        phases, reach = _phase_kernels(_flip(kernel.values), w, self.groups)
+        phases, reach = phase_kernels(flip(kernel.values), w, self.groups)
         padding = [(r, r) for r in reach]
         stacked = _convolve(
             c, self._constant(kernel, c.dtype, "phases", phases), (1,) * len(reach), tuple(padding), (1,) * len(reach)
@@ -109,7 +125,8 @@ class ConvolutionMap(LinearMap):
         return crop(depth_to_space(stacked, w.strides, channels), w.pad_before(sizes), sizes)
 
 
-def _flip(kernel: np.ndarray) -> np.ndarray:
+def flip(kernel: np.ndarray) -> np.ndarray:
+    """The kernel reversed along each spatial dimension."""
     return np.flip(kernel, axis=tuple(range(kernel.ndim - 2)))
 
 
@@ -121,7 +138,7 @@ def _swap_channels(kernel: np.ndarray, groups: int) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(moved, -3, -2).reshape(*window, filters // groups, groups * inputs))
 
 
-def _phase_kernels(flipped: np.ndarray, windows: Windows, groups: int) -> tuple[np.ndarray, list[int]]:
+def phase_kernels(flipped: np.ndarray, windows: Windows, groups: int) -> tuple[np.ndarray, list[int]]:
     """One kernel for each phase of the input grid, stacked along the output channels.
 
     Position p = s*u + r of the padded input is sum over m = r (mod s) of c[u - (m - r)/s] w[m]: a convolution of the
@@ -137,7 +154,7 @@ def _phase_kernels(flipped: np.ndarray, windows: Windows, groups: int) -> tuple[
     per_phase = []
     for phase in product(*(range(s) for s in strides)):
         selected = padded[tuple(slice(r, None, s) for r, s in zip(phase, strides, strict=True))]
-        per_phase.append(_swap_channels(_flip(selected), groups))
+        per_phase.append(_swap_channels(flip(selected), groups))
     stacked = np.stack(per_phase, axis=-2)  # (..., filters / g, phases, channels)
     *window, filters, phases, channels = stacked.shape
     grouped = stacked.reshape(*window, filters, phases, groups, channels // groups)
@@ -177,39 +194,23 @@ def _convolve(
     return operation(input=x, filter=kernel, strides=[1, *strides, 1], padding=padding, dilations=[1, *dilations, 1])
 
 
-@register_linear_map("Conv2D", "Conv3D")
-def convolution_map(op: tf.Operation, trace: Trace) -> LinearMap | None:
-    """A convolution with a constant kernel, as every `Conv1D`, `Conv2D` and `Conv3D` traces to."""
-    x, kernel = op.inputs
-    data_format = op.get_attr("data_format").decode()
-    if not trace.is_constant(kernel) or data_format not in {"NHWC", "NDHWC"}:
-        return None
+def windows_of(op: tf.Operation, sizes: tuple[int, ...]) -> Windows:
+    """The geometry that a convolution's attributes state."""
     padding: str | tuple[tuple[int, int], ...] = op.get_attr("padding").decode()
     if padding == "EXPLICIT":
         flat = op.get_attr("explicit_paddings")
         padding = tuple(zip(flat[2:-2:2], flat[3:-2:2], strict=True))
+    strides, dilations = (tuple(op.get_attr(name)[1:-1]) for name in ("strides", "dilations"))
+    return Windows(sizes=sizes, strides=strides, dilations=dilations, padding=padding)
+
+
+@register_linear_map("Conv2D", "Conv3D")
+def convolution_map(op: tf.Operation, trace: Trace) -> LinearMap | None:
+    """A convolution with a constant kernel, as every `Conv1D`, `Conv2D` and `Conv3D` traces to."""
+    kernel = op.inputs[1]
+    data_format = op.get_attr("data_format").decode()
+    if not trace.is_constant(kernel) or data_format not in {"NHWC", "NDHWC"}:
+        return None
     values = trace.value(kernel)
-    windows = Windows(
-        sizes=values.shape[:-2],
-        strides=tuple(op.get_attr("strides")[1:-1]),
-        dilations=tuple(op.get_attr("dilations")[1:-1]),
-        padding=padding,
-    )
-    groups = x.shape[-1] // values.shape[-2]
-    convolution = ConvolutionMap(op, Kernel(values, tensor=kernel), windows, trace, groups=groups)
-    return _dilated(convolution, trace) or convolution
-
-
-def _dilated(convolution: ConvolutionMap, trace: Trace) -> ConvolutionMap | None:
-    """TensorFlow traces a dilated convolution as a plain one on space that was moved to batches."""
-    before, consumers = convolution.op.inputs[0].op, trace.consumers(convolution.op.outputs[0])
-    if before.type != "SpaceToBatchND" or len(consumers) != 1 or consumers[0].type != "BatchToSpaceND":
-        return None
-    dilations, padded = (trace.value(tensor) for tensor in before.inputs[1:])
-    block, cropped = (trace.value(tensor) for tensor in consumers[0].inputs[1:])
-    rank = len(convolution.windows.sizes)
-    if not np.array_equal(dilations, block) or len(block) != rank or (padded < cropped).any():
-        return None
-    padding = tuple((int(first), int(last)) for first, last in padded - cropped)
-    windows = Windows(convolution.windows.sizes, (1,) * rank, tuple(int(d) for d in dilations), padding)
-    return convolution.over_blocks(before, consumers[0], windows)
+    windows = windows_of(op, values.shape[:-2])
+    return ConvolutionMap(op, Kernel(values, tensor=kernel), windows, trace)

@@ -208,6 +208,38 @@ def _zero_stuffed(r: tf.Tensor, axis: int, stride: int) -> tf.Tensor:
     )
 
 
+@register("Tile")
+def tile(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """Copies add up: each axis of n copies is split in two, and summed over the copies."""
+    if relevances[0] is None:
+        return
+    tensor, multiples = op.inputs[0], walk.trace.value(op.inputs[1])
+    sizes = tf.shape(tensor)
+    parts = [part for axis, count in enumerate(multiples) for part in (int(count), _size(tensor, sizes, axis))]
+    axes = list(range(0, 2 * len(multiples), 2))
+    route(tensor, relevances[0], lambda r: tf.reduce_sum(tf.reshape(r, parts), axis=axes), walk)
+
+
+def _size(tensor: tf.Tensor, sizes: tf.Tensor, axis: int) -> int | tf.Tensor:
+    return sizes[axis] if tensor.shape[axis] is None else tensor.shape[axis]
+
+
+@register("BroadcastTo")
+def broadcast(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """Copies add up."""
+    if relevances[0] is not None:
+        tensor = op.inputs[0]
+        route(tensor, relevances[0], lambda r: walk.reduce_to(r, tensor), walk)
+
+
+@register("ReverseV2")
+def reverse(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """Reversed again."""
+    if relevances[0] is not None:
+        axes = op.inputs[1]
+        route(op.inputs[0], relevances[0], lambda r: tf.reverse(r, axes), walk)
+
+
 @register("SpaceToBatchND")
 def space_to_batch(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
     """Its inverse; what it padded in is cropped."""

@@ -1,0 +1,49 @@
+"""Resizing of images: each output pixel is a weighted mean of input pixels, with weights that factor along the axes."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import tensorflow as tf
+
+from explain.constants import run_operation
+from explain.operations.registry import register
+from explain.relevance import Relevance, quotient, stabilizer, widen
+from explain.rules import NORM_EPSILON
+
+if TYPE_CHECKING:
+    from explain.propagation import Walk
+
+
+@register("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea", "ScaleAndTranslate")
+def resize(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
+    """R_x = x * (M_h^T c M_w) with c = R / (y + epsilon s(y)), M the weights along height and width."""
+    relevance = relevances[0]
+    if relevance is None:
+        return
+    x = op.inputs[0]
+    height, width = x.shape[1], x.shape[2]
+    arguments = list(op.inputs[1:])
+    if height is None or width is None or not all(walk.trace.is_constant(tensor) for tensor in arguments):
+        walk.refuse(op, "It resizes images whose size isn't fixed.")
+    with tf.init_scope():
+        constants = [tf.constant(walk.trace.value(tensor)) for tensor in arguments]
+        rows = _weights(op, constants, height, width, along_height=True)
+        columns = _weights(op, constants, height, width, along_height=False)
+    y = widen(op.outputs[0])
+    c = quotient(relevance, y, NORM_EPSILON)
+    walk.absorb(op, stabilizer=c * stabilizer(y, NORM_EPSILON))
+    g = tf.einsum("bhwc,hi->biwc", c, tf.constant(rows, c.dtype))
+    g = tf.einsum("biwc,wj->bijc", g, tf.constant(columns, c.dtype))
+    walk.send(x, Relevance(x, gradient=g))
+
+
+def _weights(
+    op: tf.Operation, arguments: list[tf.Tensor], height: int, width: int, *, along_height: bool
+) -> np.ndarray:
+    """The weights along one axis, `(out, in)`, read off the operation: images that are one in one row or column."""
+    size = height if along_height else width
+    basis = np.eye(size, dtype=np.float32)
+    lines = basis[:, :, None, None] if along_height else basis[:, None, :, None]
+    images = np.broadcast_to(lines, (size, height, width, 1)).astype(op.inputs[0].dtype.as_numpy_dtype)
+    resized = run_operation(op, [tf.constant(images), *arguments])[0].numpy()
+    return np.asarray(resized[:, :, 0, 0] if along_height else resized[:, 0, :, 0], np.float64).T

@@ -52,6 +52,9 @@ format: $(VENV)/.dev ## format the code and mend what the linter can
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
+protos: $(VENV)/.dev ## generate the message classes from serving/protos/*.proto
+	@$(BIN)/python -m serving.protos.generate
+
 # The pins carry hashes and no index address, so that they hold wherever the packages come from.
 COMPILE = $(UV) pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 lock: $(VENV)/.bootstrap ## bring the locked dependencies up to date

@@ -30,7 +30,8 @@ class ServingError(Exception):
 
     Args:
         code: The canonical code.
-        message: What was expected, what came and how to put it right, or TensorFlow Serving's own text where it has one.
+        message: What was expected, what came and how to put it right, or TensorFlow Serving's own text where it has
+            one.
     """
 
     def __init__(self, code: Code, message: str) -> None:

@@ -1,4 +1,4 @@
-"""What the engines, the data plane and the transports exchange: names, dtypes, shapes and arrays, no transport's types."""
+"""What engines, data plane and transports exchange: names, dtypes, shapes and arrays, no transport's types."""
 
 import enum
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ class ModelSpec:
 class TensorInfo:
     """One named input or output. `shape` has None for a dynamic dimension and is None where the rank is unknown.
 
-    `dtype` is the NumPy dtype; for strings it is `object`, and the elements are `bytes`. `tensor_name` is the engine's own
-    name, as in `x:0`.
+    `dtype` is the NumPy dtype; for strings it is `object`, and the elements are `bytes`. `tensor_name` is the engine's
+    own name, as in `x:0`.
     """
 
     name: str
@@ -37,7 +37,7 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Signature:
-    """A callable of a model: named inputs to named outputs. `defaults` holds the values of inputs that may be left out."""
+    """A callable of a model: named inputs to named outputs. `defaults` holds values of inputs that may be left out."""
 
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
@@ -47,7 +47,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a model's explain signatures are to be read. `relevance` maps an input's name to the output that explains it."""
+    """How a model's explain signatures are to be read. `relevance` maps an input to the output that explains it."""
 
     output_name: str
     relevance: Mapping[str, str]

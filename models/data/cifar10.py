@@ -19,8 +19,8 @@ from models.progress import Progress
 CLASS_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 VALIDATION_SHARE = 0.1  # 5,000 of the 50,000
 PIXEL_RANGE = (0.0, 255.0)
-# The authors publish the MD5 (c32a1d4ab5d03f1284b67883e8d87530) and the size; the SHA-256 is the one that TensorFlow
-# Datasets and others hold for the same size and MD5.
+# The authors publish the MD5 (c32a1d4ab5d03f1284b67883e8d87530) and the size; the SHA-256 is the one that
+# public repositories hold for the same size and MD5.
 ARCHIVE = RemoteFile(
     "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     170_052_171,

@@ -1,0 +1,184 @@
+"""What one batch is: requests joined on their first dimension, run as one, and the outputs divided among them again."""
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from serving.engines.base import LoadedModel
+from serving.errors import Code, ServingError
+from serving.run_time import RunTime
+from serving.types import Signature
+
+logger = logging.getLogger(__name__)
+
+Arrays = Mapping[str, np.ndarray]
+Outcome = dict[str, np.ndarray] | ServingError
+
+
+class Work(Protocol):
+    """One request as a batch sees it.
+
+    Attributes:
+        inputs: Its arrays by name.
+        rows: How many examples it holds, or None where that can't be told: then it is run as it is.
+    """
+
+    inputs: Arrays
+    rows: int | None
+
+    def abandoned(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of a batch.
+
+    Attributes:
+        outcomes: Outputs or an error for each request, in their order.
+        seconds: How long the engine ran.
+        divisible: Whether the outputs had the rows of the inputs; if not, such requests must not be joined again.
+    """
+
+    outcomes: list[Outcome]
+    seconds: float
+    divisible: bool = True
+
+
+class Call:
+    """A signature of a model with the outputs to compute: what requests must share to be joined.
+
+    Args:
+        model: The model to run.
+        signature_name: The signature's name.
+        signature: The signature itself.
+        output_names: The outputs to compute.
+        batchable: Whether the rows of a batch don't influence each other.
+
+    Attributes:
+        joins: Whether requests may be run as one batch and large ones in pieces: the model's rows don't influence each
+            other, and a dynamic first dimension is declared for every input and every output asked for. Set to False
+            for good when outputs turn out not to have the rows of the inputs.
+        run_time: What was learned of how long it takes.
+    """
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        signature_name: str,
+        signature: Signature,
+        output_names: tuple[str, ...],
+        *,
+        batchable: bool,
+    ) -> None:
+        self.model = model
+        self.signature_name = signature_name
+        self.output_names = output_names
+        self.run_time = RunTime()
+        tensors = [*signature.inputs.values(), *(signature.outputs[name] for name in output_names)]
+        dynamic = bool(signature.inputs) and all(tensor.shape and tensor.shape[0] is None for tensor in tensors)
+        self.joins = batchable and dynamic
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """Runs the model; whatever goes wrong comes out as a ServingError."""
+        try:
+            return self.model.run(self.signature_name, inputs, self.output_names)
+        except ServingError:
+            raise
+        except Exception as error:  # the boundary to the engine: one model's fault must not stop the queue of others
+            logger.exception("Signature %r failed in a way that the engine doesn't know", self.signature_name)
+            raise ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}") from error
+
+
+def count_rows(inputs: Arrays) -> int | None:
+    """The first dimension that all inputs share, or None where one is a scalar or they differ."""
+    rows = -1
+    for array in inputs.values():
+        if array.ndim == 0 or (rows >= 0 and array.shape[0] != rows):
+            return None
+        rows = array.shape[0]
+    return None if rows < 0 else rows
+
+
+def run_batch(call: Call, requests: Sequence[Work], *, max_rows: int) -> Run:
+    """Runs requests as one batch and divides the outputs; blocks, usually in a thread of its own.
+
+    If the batch fails, or its outputs can't be divided, its requests are run one by one, so that one bad request fails
+    alone and no answer holds another request's rows. A request of more than `max_rows` rows is run in pieces.
+
+    Args:
+        call: What to run.
+        requests: At least one; if several, each with `rows` set and the same inner shapes.
+        max_rows: The largest number of rows to run at once.
+    """
+    started = time.perf_counter()
+    try:
+        if len(requests) == 1:
+            outcomes, divisible = _run_single(call, requests[0], max_rows)
+        else:
+            outcomes, divisible = _run_joined(call, requests, max_rows)
+    except Exception as error:  # the same boundary, for joining and dividing: memory, above all
+        logger.exception("A batch of %d requests could not be handled", len(requests))
+        failure = ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+        outcomes, divisible = [failure] * len(requests), True
+    return Run(outcomes, time.perf_counter() - started, divisible)
+
+
+def _run_joined(call: Call, requests: Sequence[Work], max_rows: int) -> tuple[list[Outcome], bool]:
+    divisible = True
+    try:
+        outputs = call.run(
+            {name: np.concatenate([each.inputs[name] for each in requests]) for name in requests[0].inputs}
+        )
+        parts = _divide(outputs, [each.rows or 0 for each in requests])
+        if parts is not None:
+            return list(parts), True
+        divisible = False
+    except ServingError as error:
+        logger.debug("A batch of %d requests failed and is run one by one: %s", len(requests), error.message)
+    return [_run_single(call, each, max_rows)[0][0] for each in requests], divisible
+
+
+def _run_single(call: Call, request: Work, max_rows: int) -> tuple[list[Outcome], bool]:
+    if request.abandoned():
+        return [ServingError(Code.CANCELLED, "The request was cancelled before it ran.")], True
+    try:
+        if not call.joins or request.rows is None or request.rows <= max_rows:
+            return [call.run(request.inputs)], True
+        outputs = _run_in_pieces(call, request, request.rows, max_rows)
+        return [call.run(request.inputs) if outputs is None else outputs], outputs is not None
+    except ServingError as error:
+        return [error], True
+
+
+def _run_in_pieces(call: Call, request: Work, rows: int, max_rows: int) -> dict[str, np.ndarray] | None:
+    """The outputs of a large request, or None where they don't have the rows of the inputs."""
+    pieces: list[dict[str, np.ndarray]] = []
+    for start in range(0, rows, max_rows):
+        if request.abandoned():
+            raise ServingError(Code.CANCELLED, "The request was cancelled while it ran.")
+        size = min(max_rows, rows - start)
+        outputs = call.run({name: array[start : start + size] for name, array in request.inputs.items()})
+        if _divide(outputs, [size]) is None:
+            return None
+        pieces.append(outputs)
+    if any(len({piece[name].shape[1:] for piece in pieces}) > 1 for name in call.output_names):
+        return None
+    return {name: np.concatenate([piece[name] for piece in pieces]) for name in call.output_names}
+
+
+def _divide(outputs: Arrays, rows: Sequence[int]) -> list[dict[str, np.ndarray]] | None:
+    """Each request's rows of every output, or None where an output's first dimension is not the sum of the rows."""
+    total = sum(rows)
+    if any(array.ndim == 0 or array.shape[0] != total for array in outputs.values()):
+        return None
+    parts = []
+    start = 0
+    for size in rows:
+        parts.append({name: array[start : start + size] for name, array in outputs.items()})
+        start += size
+    return parts

@@ -1,0 +1,114 @@
+"""What every transport calls: finds the servable, checks names, dtypes and values, and runs the request."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from serving.checks import check_finite, check_inputs, check_targets, choose_outputs
+from serving.errors import Code, ServingError
+from serving.manager import ModelManager
+from serving.servable import Servable
+from serving.types import (
+    DEFAULT_SIGNATURE,
+    EXPLAIN_TARGET_SIGNATURE,
+    Explanation,
+    ModelSpec,
+    ModelStatus,
+    Prediction,
+    Signature,
+)
+
+
+class DataPlane:
+    """Answers requests, whatever transport they came by. All methods belong to the event loop's thread.
+
+    Args:
+        manager: Where the servables are.
+    """
+
+    def __init__(self, manager: ModelManager) -> None:
+        self._manager = manager
+        self._ready = False
+
+    def resolve(self, spec: ModelSpec) -> tuple[ModelSpec, Mapping[str, Signature], Explanation | None]:
+        """The spec with its version filled in, the version's signatures, and how to read its explanations.
+
+        Raises:
+            ServingError: The model or version isn't served; TensorFlow Serving's codes and texts.
+        """
+        servable = self._manager.find(spec)
+        return _resolved(spec, servable), servable.model.signatures, servable.model.explanation
+
+    def signature(self, spec: ModelSpec) -> tuple[ModelSpec, Signature]:
+        """The spec with version and signature name filled in, and the signature.
+
+        Raises:
+            ServingError: The model or version isn't served, or FAILED_PRECONDITION where it has no such signature.
+        """
+        servable = self._manager.find(spec)
+        resolved = _resolved(spec, servable)
+        return resolved, _signature(servable, resolved.signature_name)
+
+    async def predict(
+        self,
+        spec: ModelSpec,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        output_filter: Sequence[str] = (),
+        timeout_s: float | None = None,
+    ) -> Prediction:
+        """Runs any signature. Cancelling takes the request out of the queue.
+
+        Args:
+            spec: The model, and version and signature where not the newest and `serving_default`.
+            inputs: An array for each input of the signature; strings as object arrays of `bytes`.
+            output_filter: The outputs wanted; all where empty.
+            timeout_s: Seconds until nobody wants the answer any more; None: for ever.
+
+        Raises:
+            ServingError: Whatever can be wrong with the request, and what the model answers.
+        """
+        servable = self._manager.find(spec)
+        resolved = _resolved(spec, servable)
+        signature = _signature(servable, resolved.signature_name)
+        output_names = choose_outputs(signature, output_filter)
+        checked = check_inputs(signature, inputs)
+        if servable.refuses_non_finite:
+            check_finite(checked)
+        if resolved.signature_name == EXPLAIN_TARGET_SIGNATURE and servable.model.explanation is not None:
+            check_targets(checked, servable.model.explanation)
+        deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
+        outputs = await servable.run(resolved.signature_name, checked, output_names, deadline=deadline)
+        return Prediction(resolved, outputs)
+
+    def status(self, name: str, version: int | None = None) -> ModelStatus:
+        """The versions of a model, or one of them.
+
+        Raises:
+            ServingError: NOT_FOUND with TensorFlow Serving's texts.
+        """
+        return self._manager.status(name, version)
+
+    def models(self) -> list[ModelStatus]:
+        """Every model that is or was served."""
+        return self._manager.statuses()
+
+    def ready(self) -> bool:
+        """Whether the first models are loaded and the server isn't shutting down."""
+        return self._ready
+
+    def set_ready(self, *, ready: bool) -> None:
+        """Says whether requests are welcome; those that come all the same are answered."""
+        self._ready = ready
+
+
+def _resolved(spec: ModelSpec, servable: Servable) -> ModelSpec:
+    return ModelSpec(spec.name, servable.version, None, spec.signature_name or DEFAULT_SIGNATURE)
+
+
+def _signature(servable: Servable, signature_name: str) -> Signature:
+    signature = servable.model.signatures.get(signature_name)
+    if signature is None:
+        raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{signature_name}" not found.')
+    return signature

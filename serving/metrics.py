@@ -1,0 +1,180 @@
+"""What Prometheus reads: our own metrics, and TensorFlow Serving's names for those that it has too."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.metrics_core import Metric
+
+from serving.errors import Code
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# TensorFlow Serving's own boundaries, 10 us * 1.8^i, so that its histograms can be derived from ours.
+LATENCY_BUCKETS_S = tuple(10e-6 * 1.8**i for i in range(33))
+ROWS_BUCKETS = tuple(float(2**i) for i in range(11))
+
+_REQUEST_LABELS = ("model", "version", "signature", "engine", "api", "entrypoint")
+_BATCH_LABELS = ("model", "version", "signature", "engine")
+
+
+class Metrics:
+    """Counts and times requests, batches and loads, on a registry of its own.
+
+    What a client may choose freely never becomes a label: a model or signature that isn't served is counted under the
+    empty name. All methods may be called from any thread.
+
+    Args:
+        engine: Name of the engine, a label of everything.
+    """
+
+    def __init__(self, engine: str = "onnxruntime") -> None:
+        disable_created_metrics()  # a second series for each, which says when it was first counted
+        self.engine = engine
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._requests = self._counter("requests", "Requests answered", (*_REQUEST_LABELS, "code"))
+        self._latency = self._histogram(
+            "request_seconds", "Seconds to answer a request that succeeded", _REQUEST_LABELS, LATENCY_BUCKETS_S
+        )
+        self._batch_rows = self._histogram("batch_rows", "Rows of a batch", _BATCH_LABELS, ROWS_BUCKETS)
+        self._run_s = self._histogram(
+            "run_seconds", "Seconds of a batch in the engine", _BATCH_LABELS, LATENCY_BUCKETS_S
+        )
+        self._queue_s = self._histogram("queue_seconds", "Seconds in the queue", _BATCH_LABELS, LATENCY_BUCKETS_S)
+        self._queued = self._gauge("queued_requests", "Requests that wait", ("model", "version", "queue"))
+        self._loads = self._counter("loads", "Attempts to load a version", ("model", "code"))
+        self._unloads = self._counter("unloads", "Versions unloaded", ("model",))
+        self._info = self._gauge(
+            "version_info", "1 for each version served", ("model", "version", "engine", "provider")
+        )
+        self._children: dict[tuple[str, ...], tuple[Counter, Histogram | None]] = {}
+        self._batch_children: dict[tuple[str, int, str], tuple[Histogram, Histogram, Histogram]] = {}
+        self._signatures: dict[str, set[str]] = {}
+        self._providers: dict[tuple[str, int], str] = {}
+
+    def observe_request(
+        self, model: str, version: int | None, *, signature: str, api: str, entrypoint: str, code: Code, seconds: float
+    ) -> None:
+        """Counts a request.
+
+        Args:
+            model: The model asked for.
+            version: The version that answered, if any.
+            signature: The signature asked for.
+            api: What was called: `Predict`, `predict`, `explain`, and so on.
+            entrypoint: `GRPC` or `REST`.
+            code: How it ended.
+            seconds: From the arrival to the answer.
+        """
+        known = self._signatures.get(model)
+        if known is None:
+            model, version = "", None
+        if known is None or signature not in known:
+            signature = ""
+        key = (model, "" if version is None else str(version), signature, self.engine, api, entrypoint, code.name)
+        children = self._children.get(key)
+        if children is None:
+            latency = self._latency.labels(*key[:-1]) if code == Code.OK else None
+            children = self._children[key] = (self._requests.labels(*key), latency)
+        children[0].inc()
+        if children[1] is not None:
+            children[1].observe(seconds)
+
+    def observe_batch(
+        self, model: str, version: int, signature: str, *, rows: int, run_s: float, waits_s: Sequence[float]
+    ) -> None:
+        """Counts a batch: its rows, its seconds in the engine, and each of its requests' seconds in the queue."""
+        key = (model, version, signature)
+        children = self._batch_children.get(key)
+        if children is None:
+            labels = (model, str(version), signature, self.engine)
+            children = self._batch_children[key] = (
+                self._batch_rows.labels(*labels),
+                self._run_s.labels(*labels),
+                self._queue_s.labels(*labels),
+            )
+        children[0].observe(rows)
+        children[1].observe(run_s)
+        for wait_s in waits_s:
+            children[2].observe(wait_s)
+
+    def observe_load(self, model: str, code: Code) -> None:
+        """Counts an attempt to load a version."""
+        self._loads.labels(model, code.name).inc()
+
+    def add_version(self, model: str, version: int, *, provider: str, signatures: Iterable[str]) -> None:
+        """A version is served from now on."""
+        self._signatures.setdefault(model, set()).update(signatures)
+        self._providers[model, version] = provider
+        self._info.labels(model, str(version), self.engine, provider).set(1)
+
+    def watch_queue(self, model: str, version: int, queue: str, length: Callable[[], int]) -> None:
+        """Reads the length of a queue whenever the metrics are read."""
+        self._queued.labels(model, str(version), queue).set_function(length)
+
+    def remove_version(self, model: str, version: int, queues: Iterable[str]) -> None:
+        """A version is no longer served: its gauges go, what was counted stays."""
+        for queue in queues:
+            self._queued.remove(model, str(version), queue)
+        provider = self._providers.pop((model, version), None)
+        if provider is not None:
+            self._info.remove(model, str(version), self.engine, provider)
+            self._unloads.labels(model).inc()
+
+    def expose(self) -> bytes:
+        """The metrics in Prometheus' text format."""
+        return generate_latest(self.registry) + self._expose_as_tensorflow_serving().encode()
+
+    def _expose_as_tensorflow_serving(self) -> str:
+        counts: dict[str, float] = {}
+        for sample in _samples(self._requests.collect(), "_total"):
+            labels = f'{{model_name="{_escape(sample[0]["model"])}",status="{sample[0]["code"]}"}}'
+            counts[labels] = counts.get(labels, 0.0) + sample[1]
+        latencies = self._latency_as_tensorflow_serving()
+        name = ":tensorflow:serving:request_count"
+        lines = [f"# TYPE {name} counter", *(f"{name}{labels} {value:.0f}" for labels, value in counts.items())]
+        lines.append("# TYPE :tensorflow:serving:request_latency histogram")
+        lines.extend(f":tensorflow:serving:request_latency{labels} {value:.17g}" for labels, value in latencies.items())
+        return "\n".join(lines) + "\n"
+
+    def _latency_as_tensorflow_serving(self) -> dict[str, float]:
+        """Microseconds, summed over versions and signatures, which TensorFlow Serving doesn't tell apart."""
+        totals: dict[str, float] = {}
+        families = list(self._latency.collect())
+        for suffix, scale in (("_bucket", 1.0), ("_sum", 1e6), ("_count", 1.0)):
+            for labels, value in _samples(families, suffix):
+                text = (
+                    f'model_name="{_escape(labels["model"])}",API="{labels["api"]}",entrypoint="{labels["entrypoint"]}"'
+                )
+                if suffix == "_bucket":
+                    bound = labels["le"] if labels["le"] == "+Inf" else f"{float(labels['le']) * 1e6:.6g}"
+                    text += f',le="{bound}"'
+                key = f"{suffix}{{{text}}}"
+                totals[key] = totals.get(key, 0.0) + value * scale
+        return totals
+
+    def _counter(self, name: str, text: str, labels: Sequence[str]) -> Counter:
+        return Counter(f"whyserve_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, labels: Sequence[str]) -> Gauge:
+        return Gauge(f"whyserve_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:
+        return Histogram(f"whyserve_{name}", text, labels, registry=self.registry, buckets=buckets)
+
+
+def _samples(families: Iterable[Metric], suffix: str) -> list[tuple[dict[str, str], float]]:
+    samples = [sample for family in families for sample in family.samples]
+    return [(sample.labels, sample.value) for sample in samples if sample.name.endswith(suffix)]
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,88 @@
+"""URLs: TensorFlow Serving's, matched as it matches them, and ours."""
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import unquote
+
+from serving.errors import Code, invalid_argument
+from serving.rest.replies import HttpError
+from serving.types import ModelSpec
+
+LIVENESS = "/healthz"
+READINESS = "/readyz"
+METRICS = "/monitoring/prometheus/metrics"
+OPENAPI = "/openapi.json"
+MODELS = "/v1/models"
+
+INFERENCE = ("predict", "explain", "classify", "regress")
+
+# What can be done where, beside the paths of a model.
+_FIXED = {LIVENESS: "liveness", READINESS: "readiness", METRICS: "metrics", OPENAPI: "openapi", MODELS: "models"}
+
+_MODEL = re.compile(
+    rf"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
+    rf"(?::(?P<verb>{'|'.join(INFERENCE)})|(?P<metadata>/metadata))?",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Route:
+    """What a request asks for: an action by name, and the model where the URL names one."""
+
+    action: str
+    spec: ModelSpec | None = None
+
+
+@lru_cache(maxsize=1024)  # clients ask a few URLs over and over
+def find_route(method: str, path: str, query: str) -> Route:
+    """Reads method and URL.
+
+    Args:
+        method: The verb, as sent.
+        path: The path, still percent-encoded.
+        query: What follows the question mark; TensorFlow Serving takes none.
+
+    Raises:
+        ServingError: There is no such URL, or not with this method.
+    """
+    shown = f"{method} {path}{'?' * bool(query)}{query}"
+    fixed = _FIXED.get(path)
+    if fixed is not None:
+        _check_method(method, "GET", shown)
+        return Route(fixed)
+    if not path.lower().startswith("/v1/"):
+        raise HttpError(
+            404,
+            f"No such URL: {shown}. Models are under {MODELS}; the others are {LIVENESS}, {READINESS}, {METRICS} and "
+            f"{OPENAPI}, which describes them all.",
+            code=Code.NOT_FOUND,
+        )
+    match = None if query else _MODEL.fullmatch(path)
+    if match is None:
+        raise invalid_argument(f"Malformed request: {shown}")
+    verb = (match["verb"] or "").lower()
+    _check_method(method, "POST" if verb else "GET", shown)
+    return Route(verb or ("metadata" if match["metadata"] else "status"), _model_spec(match))
+
+
+def _model_spec(match: re.Match[str]) -> ModelSpec:
+    version = None if match["version"] is None else match["version"].lstrip("0") or "0"
+    if version is not None and (len(version) > 19 or int(version) >= 2**63):
+        raise invalid_argument(f"A version must be below 2^63. Received: {version[:40]}.")
+    return ModelSpec(
+        name=unquote(match["name"]),
+        version=None if version is None else int(version),
+        label=None if match["label"] is None else unquote(match["label"]),
+    )
+
+
+def _check_method(method: str, allowed: str, shown: str) -> None:
+    if method != allowed:
+        raise HttpError(
+            405,
+            f"Malformed request: {shown}. Use {allowed}.",
+            headers=((b"allow", allowed.encode()),),
+            code=Code.UNIMPLEMENTED,
+        )

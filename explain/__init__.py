@@ -1,9 +1,16 @@
-"""Layer-wise relevance propagation for Keras models, as forward operations that export to SavedModel and ONNX."""
+"""Layer-wise relevance propagation for Keras models, as forward operations that export to SavedModel and ONNX.
 
-from explain.composites import COMPOSITES, Assignment, Composite, named_composite
-from explain.errors import CompositeError, ExplainError, OutputError, UnsupportedOperationError
-from explain.explainer import Explainer, build_explainer
-from explain.rules import Rule
+The names below are imported when they are first used: drawing a heatmap (`explain.render`) doesn't wait for TensorFlow.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from explain.composites import COMPOSITES, Assignment, Composite, named_composite, read_composite
+    from explain.errors import CompositeError, ExplainError, OutputError, UnsupportedOperationError
+    from explain.explainer import Explainer, build_explainer
+    from explain.rules import Rule
 
 __all__ = [
     "COMPOSITES",
@@ -17,4 +24,19 @@ __all__ = [
     "UnsupportedOperationError",
     "build_explainer",
     "named_composite",
+    "read_composite",
 ]
+
+_HOMES = {
+    "explain.composites": ("COMPOSITES", "Assignment", "Composite", "named_composite", "read_composite"),
+    "explain.errors": ("CompositeError", "ExplainError", "OutputError", "UnsupportedOperationError"),
+    "explain.explainer": ("Explainer", "build_explainer"),
+    "explain.rules": ("Rule",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(module), name)
+    raise AttributeError(f"module 'explain' has no attribute {name!r}")

@@ -1,0 +1,218 @@
+"""Makes bundles; nothing is published that disagrees with the Keras model it was made from."""
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from explain import ExplainError, build_explainer
+from explain.rules import DEFAULT_EPSILON
+from export import publication
+from export.agreement import check_signatures
+from export.conservation import check_conservation, saved_audit
+from export.entries import EXPLAIN_FILE, PREDICT_FILE, check_labels, explanation_entry, signature_entry
+from export.errors import ExplanationError
+from export.interface import Interface, model_interface
+from export.manifest import (
+    EXPLAIN_SIGNATURE,
+    EXPLAIN_TARGET_SIGNATURE,
+    PREDICT_SIGNATURE,
+    Manifest,
+    digest_files,
+    save_manifest,
+)
+from export.model_card import write_model_card
+from export.onnx import write_onnx
+from export.parity import compare, make_cases
+from export.provenance import provenance
+from export.reference import keras_reference
+from export.runners import KerasRunner, OnnxRunner, SessionRunner, full_precision
+from export.samples import Samples, generated_samples, read_samples
+from export.saved_model import Signature, trace_signatures, write_saved_model
+from export.sources import Source, load_source
+from export.verification import Progress, VerifyReport, silent, verify_bundle
+from export.warmup import Record, write_warmup
+
+__all__ = ["VerifyReport", "export_bundle", "verify_bundle"]
+
+
+def export_bundle(
+    source: Path,
+    *,
+    repository: Path,
+    name: str,
+    version: int | None = None,
+    explain: bool = True,
+    composite: Any | None = None,
+    epsilon: float = DEFAULT_EPSILON,
+    bias: str = "absorb",
+    output: str | None = None,
+    samples: Path | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Export a model as a checked bundle, `<repository>/<name>/<version>/`.
+
+    Args:
+        source: A run folder, or any `.keras` file.
+        repository: The folder of all models; made if it isn't there.
+        name: The model's name.
+        version: Its version; the next free one by default.
+        explain: Whether to export the explain signatures.
+        composite: Which rules explain it; chosen by the model's operations by default.
+        epsilon: Stabilizer of the rules.
+        bias: What becomes of the biases' share: `absorb`, `ignore` or `share`.
+        output: Which output is explained, where there are several.
+        samples: An `.npz` file with one array of examples for each input, to check and warm up with; by default the
+            run folder's, or generated ones.
+        progress: Called with one line a step.
+
+    Returns:
+        The published folder.
+
+    Raises:
+        ExportError: A subclass for each kind of refusal, see `export.errors`; nothing was published.
+    """
+    publication.check_name(name)
+    if version is not None:
+        publication.check_free(repository / name, version)
+    options = {"composite": composite, "epsilon": epsilon, "bias": bias, "output": output}
+    with full_precision():
+        progress(f"loading {source}")
+        model = _load(source, samples, options if explain else None, progress)
+        with publication.staging(repository, name) as folder:
+            maker = _Maker(folder, name, model, options, progress)
+            manifest = maker.make()
+            published = publication.publish(folder, version, lambda number: maker.finish(manifest, number))
+    progress(f"published {published}")
+    return published
+
+
+@dataclass(frozen=True)
+class _Model:
+    """A loaded model with what a bundle is made of."""
+
+    source: Source
+    interface: Interface
+    explainer: Any | None
+    samples: Samples
+
+
+def _load(path: Path, samples: Path | None, options: dict[str, Any] | None, progress: Progress) -> _Model:
+    source = load_source(path)
+    interface = model_interface(source.model)
+    progress(f"inputs {', '.join(interface.inputs)}; outputs {', '.join(interface.outputs)}")
+    given = samples or source.samples
+    chosen = read_samples(given, interface.inputs) if given else generated_samples(source.model, interface.inputs)
+    explainer = None
+    if options is not None:
+        progress("deriving the relevance pass")
+        explainer = _explainer(source, options)
+    return _Model(source, interface, explainer, chosen)
+
+
+def _explainer(source: Source, options: dict[str, Any]) -> Any:
+    try:
+        return build_explainer(source.model, **options)
+    except ExplainError as error:
+        text = str(error)
+        way_out = "" if "--no-explain" in text else " Or export without explanations (`--no-explain`)."
+        raise ExplanationError(f"{text}{way_out}") from error
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """Writes and checks the files of one bundle in its staging folder."""
+
+    folder: Path
+    name: str
+    model: _Model
+    options: dict[str, Any]
+    progress: Callable[[str], None]
+
+    def make(self) -> Manifest:
+        """All files but those that hold the version; returns the manifest to finish."""
+        signatures = trace_signatures(self.model.interface, self.model.explainer)
+        self._write(signatures)
+        return self._check(self._manifest(signatures))
+
+    def finish(self, manifest: Manifest, version: int) -> None:
+        """Write what holds the version: the card, then the manifest with the digests of everything else."""
+        self.progress(f"writing the manifest of version {version}")
+        numbered = replace(manifest, version=version)
+        write_model_card(self.folder, numbered)
+        save_manifest(replace(numbered, files=digest_files(self.folder)), self.folder)
+
+    def _write(self, signatures: dict[str, Signature]) -> None:
+        explainer = self.model.explainer
+        self.progress(f"writing {PREDICT_FILE}")
+        write_onnx(self.folder / PREDICT_FILE, signatures[PREDICT_SIGNATURE], self.name)
+        if explainer is not None:
+            self.progress(f"writing {EXPLAIN_FILE}, composite {explainer.composite} ({explainer.composite_reason})")
+            write_onnx(self.folder / EXPLAIN_FILE, signatures[EXPLAIN_TARGET_SIGNATURE], self.name)
+        self.progress("writing the SavedModel")
+        write_saved_model(self.folder, self.model.source.model, signatures, explainer)
+
+    def _manifest(self, signatures: dict[str, Signature]) -> Manifest:
+        source, explainer = self.model.source, self.model.explainer
+        run = source.run or {}
+        entries = {key: signature_entry(key, signature) for key, signature in signatures.items()}
+        predict = entries[PREDICT_SIGNATURE]
+        explanation = None
+        if explainer is not None:
+            explanation = explanation_entry(explainer, self.options, entries[EXPLAIN_SIGNATURE].outputs)
+        return Manifest(
+            name=self.name,
+            version=0,
+            architecture=str(run.get("architecture", type(source.model).__name__)),
+            task=str(run.get("task", "unknown")),
+            created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            inputs=predict.inputs,
+            outputs=predict.outputs,
+            class_labels=check_labels(
+                source.class_labels, predict.outputs, explainer.num_targets if explainer else None
+            ),
+            preprocessing=source.preprocessing,
+            signatures=entries,
+            explanation=explanation,
+            provenance=provenance(source),
+            parity={},
+            conservation=None,
+        )
+
+    def _check(self, manifest: Manifest) -> Manifest:
+        """The manifest with the reports of the checks; writes the warm-up file, whose answers are the reference's."""
+        source, interface, explainer, samples = (
+            self.model.source, self.model.interface, self.model.explainer, self.model.samples,
+        )  # fmt: skip
+        reference = keras_reference(source, interface, explainer, self.options, samples)
+        cases = make_cases(samples, None if explainer is None else explainer.num_targets or 1)
+        self.progress(f"parity of Keras, SavedModel and ONNX on {samples.origin} inputs, {len(cases)} calls")
+        onnx = OnnxRunner(self.folder, manifest.signatures)
+        with SessionRunner(self.folder) as session:
+            check_signatures(manifest, session, onnx)
+            parity = compare(cases, reference, [session, onnx], samples=samples.origin, probe=session)
+        conservation = None
+        if explainer is not None:
+            self.progress("conservation, layer by layer")
+            audit = saved_audit(self.folder, list(interface.inputs))
+            conservation = check_conservation(audit, [batch.inputs for batch in samples.batches]).to_dict()
+        self.progress("writing the warm-up requests")
+        write_warmup(self.folder, self.name, _records(samples, reference, manifest))
+        return replace(manifest, parity=parity.to_dict(), conservation=conservation)
+
+
+def _records(samples: Samples, reference: KerasRunner, manifest: Manifest) -> list[Record]:
+    """Requests of one example and of several, for the signatures that take the model's own inputs."""
+    records = []
+    for signature in (PREDICT_SIGNATURE, EXPLAIN_SIGNATURE):
+        if signature not in manifest.signatures:
+            continue
+        dtypes = {tensor.name: np.dtype(tensor.dtype) for tensor in manifest.signatures[signature].outputs}
+        for part in (part for batch in samples.batches for part in batch.parts()):
+            outputs = reference.run(signature, part.inputs)
+            answers = {name: values.astype(dtypes[name]) for name, values in outputs.items()}
+            records.append(Record(signature, part.inputs, answers))
+    return records

@@ -1,0 +1,141 @@
+"""Conservation: what each step of the relevance pass receives equals what it passes on and what it absorbs.
+
+For every step and example: relevance_out = relevance_in + absorbed_bias + absorbed_stabilizer, up to rounding.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from export.errors import ConservationError, ConversionError
+from export.saved_model import PREDICTED_CLASS
+
+# Sums of single-precision relevance that cancel keep about this much of the largest amount in the pass.
+TOLERANCE = 1e-4
+_TERMS = ("relevance_in", "absorbed_bias", "absorbed_stabilizer")
+
+AuditFunction = Callable[[Mapping[str, np.ndarray], np.ndarray], dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One step of the pass, in the order from the output to the inputs.
+
+    Args:
+        step: Position, layer, operation and rule.
+        relevance_out, relevance_in, absorbed_bias, absorbed_stabilizer: Means over the examples.
+        residual: The largest that is unaccounted for, as a part of the largest amount in the pass of that example.
+    """
+
+    step: str
+    relevance_out: float
+    relevance_in: float
+    absorbed_bias: float
+    absorbed_stabilizer: float
+    residual: float
+
+
+@dataclass(frozen=True)
+class ConservationReport:
+    """All steps, and the worst residual."""
+
+    tolerance: float
+    residual: float
+    examples: int
+    steps: tuple[StepReport, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+def saved_audit(directory: Path, inputs: Sequence[str]) -> AuditFunction:
+    """The audit that a bundle's SavedModel holds.
+
+    Args:
+        directory: The bundle's folder.
+        inputs: Names of the model's inputs, in the manifest's order.
+
+    Raises:
+        ConversionError: The SavedModel has none, or can't be loaded.
+    """
+    try:
+        with tf.device("/CPU:0"):
+            root = tf.saved_model.load(str(directory))
+        root.audit  # noqa: B018 - looked up here, where its absence is told
+    except (AttributeError, OSError, ValueError, KeyError, tf.errors.OpError) as error:
+        raise ConversionError(f"The SavedModel in {directory} has no audit of its relevance pass: {error}") from error
+
+    def audit(arrays: Mapping[str, np.ndarray], target: np.ndarray) -> dict[str, np.ndarray]:
+        tensors = [tf.constant(arrays[name]) for name in inputs]
+        return {
+            name: value.numpy() for name, value in root.audit(*tensors, tf.constant(target, tf.int32)).items()
+        }  # root owns the variables
+
+    return audit
+
+
+def check_conservation(audit: AuditFunction, batches: Sequence[Mapping[str, np.ndarray]]) -> ConservationReport:
+    """Recompute the accounts of every step.
+
+    Args:
+        audit: Returns the accounts of a batch, `<step>/<what>` to float `(batch,)`.
+        batches: Inputs by name.
+
+    Raises:
+        ConservationError: A step creates or loses relevance beyond rounding.
+    """
+    accounts = [_steps(audit(batch, _predicted(batch))) for batch in batches]
+    steps = tuple(_report(step, accounts) for step in accounts[0])
+    broken = [step for step in steps if not step.residual <= TOLERANCE]
+    if broken:
+        worst = max(broken, key=lambda step: step.residual)
+        raise ConservationError(
+            f"Each step of the relevance pass must account for the relevance it receives. {len(broken)} of "
+            f"{len(steps)} don't; "
+            f"the worst is {worst.step!r}: {worst.residual:.1e} of the largest amount is unaccounted for, tolerance "
+            f"{TOLERANCE:.0e} "
+            f"(received {worst.relevance_out:.6g}, passed on {worst.relevance_in:.6g}, bias {worst.absorbed_bias:.3g}, "
+            f"stabilizer {worst.absorbed_stabilizer:.3g} on average)."
+        )
+    residual = max((step.residual for step in steps), default=0.0)
+    return ConservationReport(TOLERANCE, residual, sum(len(_first(batch)) for batch in batches), steps)
+
+
+def _first(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    return next(iter(batch.values()))
+
+
+def _predicted(batch: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.full(len(_first(batch)), PREDICTED_CLASS, np.int32)
+
+
+def _steps(audited: Mapping[str, np.ndarray]) -> dict[str, dict[str, np.ndarray]]:
+    """Accounts by step, in the order of the pass."""
+    steps: dict[str, dict[str, np.ndarray]] = {}
+    for key in sorted(audited):
+        step, _, what = key.rpartition("/")
+        steps.setdefault(step, {})[what] = audited[key].astype(np.float64)
+    return steps
+
+
+def _report(step: str, accounts: Sequence[dict[str, dict[str, np.ndarray]]]) -> StepReport:
+    residual = max(_residual(account, step) for account in accounts)
+    means = {
+        what: float(np.mean(np.concatenate([account[step][what] for account in accounts])))
+        for what in ("relevance_out", *_TERMS)
+    }
+    return StepReport(step, residual=residual, **means)
+
+
+def _residual(account: dict[str, dict[str, np.ndarray]], step: str) -> float:
+    terms = account[step]
+    unaccounted = np.abs(terms["relevance_out"] - sum(terms[what] for what in _TERMS))
+    scale = np.max([np.abs(values) for others in account.values() for values in others.values()], axis=0)
+    relative = np.divide(unaccounted, scale, out=np.zeros_like(unaccounted), where=scale > 0)
+    return float(np.max(np.where(np.isnan(unaccounted), np.inf, relative)))

@@ -1,0 +1,188 @@
+"""The same signatures computed by everything that serves them: the Keras model, a TensorFlow Session, ONNX Runtime."""
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+import numpy as np
+import onnxruntime
+import tensorflow as tf
+
+from export.errors import ConversionError
+from export.interface import Interface
+from export.manifest import EXPLAIN_SIGNATURE, PREDICT_SIGNATURE, SignatureEntry
+from export.saved_model import PREDICTED_CLASS, TARGET
+
+Arrays = Mapping[str, np.ndarray]
+
+
+class Runner(Protocol):
+    """Computes signatures on arrays; `name` says what does it, in reports."""
+
+    @property
+    def name(self) -> str:
+        """What computes."""
+        ...
+
+    def run(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The outputs of one signature by name."""
+        ...
+
+
+class KerasRunner:
+    """The Keras model itself and an explainer, before anything was converted: the reference.
+
+    Args:
+        name: What it is called in reports.
+        interface: The model; it computes all predictions, layer by layer.
+        explainer: What `explain.build_explainer` returned for the same model, perhaps in double precision, or None.
+    """
+
+    def __init__(self, name: str, interface: Interface, explainer: Any | None) -> None:
+        self.name = name
+        self._interface = interface
+        self._explainer = explainer
+        if explainer is not None:
+            target = tf.TensorSpec((None,), tf.int32, TARGET)
+            self._explain = tf.function(explainer.explain, input_signature=[explainer.inputs, target], autograph=False)
+
+    def run(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The outputs of one signature."""
+        outputs = self._interface.predict(_tensors(self._interface.inputs, inputs))
+        if signature != PREDICT_SIGNATURE and self._explainer is not None:
+            target = inputs.get(TARGET, np.full(len(next(iter(inputs.values()))), PREDICTED_CLASS, np.int32))
+            explained = self._explain(_tensors(self._explainer.inputs, inputs), tf.constant(target, tf.int32))
+            outputs = {**explained, **outputs}
+        return {name: np.asarray(value) for name, value in outputs.items()}
+
+
+def _tensors(specs: Mapping[str, tf.TensorSpec], inputs: Arrays) -> dict[str, tf.Tensor]:
+    return {name: tf.constant(inputs[name], spec.dtype) for name, spec in specs.items()}
+
+
+class RecordedRunner:
+    """Answers that were recorded when the bundle was made.
+
+    Args:
+        name: Who gave them.
+        records: Signature, inputs and outputs of each.
+    """
+
+    def __init__(self, name: str, records: Sequence[tuple[str, Arrays, Arrays]]) -> None:
+        self.name = name
+        self._records = records
+
+    def run(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The recorded outputs of a call; the inputs must be the very arrays of its record."""
+        for recorded, arrays, outputs in self._records:
+            if recorded == signature and all(arrays[name] is values for name, values in inputs.items()):
+                return dict(outputs)
+        raise KeyError(signature)
+
+
+class SessionRunner:
+    """The SavedModel in a TensorFlow 1 Session on the CPU: what TensorFlow Serving does.
+
+    Args:
+        directory: The folder of `saved_model.pb`.
+
+    Raises:
+        ConversionError: The SavedModel can't be loaded.
+    """
+
+    name = "SavedModel"
+
+    def __init__(self, directory: Path) -> None:
+        self._session = tf.compat.v1.Session(graph=tf.Graph(), config=tf.compat.v1.ConfigProto(device_count={"GPU": 0}))
+        try:
+            with self._session.graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.load(self._session, [tf.saved_model.SERVING], str(directory))
+        except (tf.errors.OpError, OSError, RuntimeError, ValueError, KeyError) as error:
+            self._session.close()
+            raise ConversionError(f"The SavedModel in {directory} can't be loaded into a Session: {error}") from error
+        self.signatures: dict[str, Any] = dict(meta_graph.signature_def)
+
+    def run(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The outputs of one signature, by the names of the SavedModel's own signature definition."""
+        definition = self.signatures[signature]
+        feed = {definition.inputs[name].name: value for name, value in inputs.items()}
+        fetches = {name: info.name for name, info in definition.outputs.items()}
+        try:
+            return dict(self._session.run(fetches, feed))
+        except tf.errors.OpError as error:
+            raise ConversionError(f"Signature {signature!r} of the SavedModel can't be run: {error.message}") from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.close()
+
+
+class OnnxRunner:
+    """The ONNX files in ONNX Runtime on the CPU.
+
+    Args:
+        directory: The bundle's folder.
+        signatures: The signatures by name, as in the manifest.
+
+    Raises:
+        ConversionError: ONNX Runtime can't load a file.
+    """
+
+    name = "ONNX"
+
+    def __init__(self, directory: Path, signatures: Mapping[str, SignatureEntry]) -> None:
+        self._signatures = signatures
+        files = {signature.file for signature in signatures.values()}
+        self.sessions = {file: _onnx_session(directory / file) for file in sorted(files)}
+
+    def run(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
+        """The outputs of one signature; `explain` is `explain_target` for the predicted class."""
+        entry = self._signatures[signature]
+        feed = dict(inputs)
+        if signature == EXPLAIN_SIGNATURE:
+            feed[TARGET] = np.full(len(next(iter(inputs.values()))), PREDICTED_CLASS, np.int32)
+        try:
+            values = self.sessions[entry.file].run([output.onnx_name for output in entry.outputs], feed)
+        except _ONNX_ERRORS as error:
+            raise ConversionError(
+                f"Signature {signature!r} can't be run in ONNX Runtime ({entry.file}): {error}"
+            ) from error
+        return {output.name: np.asarray(value) for output, value in zip(entry.outputs, values, strict=True)}
+
+
+_STATE = onnxruntime.capi.onnxruntime_pybind11_state
+_ONNX_ERRORS = (
+    _STATE.Fail, _STATE.InvalidArgument, _STATE.InvalidGraph, _STATE.InvalidProtobuf, _STATE.NotImplemented,
+    _STATE.NoSuchFile, _STATE.RuntimeException, ValueError,
+)  # fmt: skip
+
+
+def _onnx_session(path: Path) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors come as exceptions; warnings are about optimisations
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except _ONNX_ERRORS as error:
+        raise ConversionError(f"ONNX Runtime can't load {path.name}: {error}") from error
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """TensorFlow without TensorFloat-32 (10 bits of mantissa, which pass no check) and without hints in its log."""
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled()
+    logger = logging.getLogger("tensorflow")
+    level = logger.level
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(enabled)
+        logger.setLevel(level)

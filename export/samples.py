@@ -1,0 +1,148 @@
+"""Representative inputs: what a bundle's formats are compared on, warmed up with and measured on."""
+
+import math
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from export.errors import SamplesError
+
+# Enough rows that a batch has more than one, few enough that big inputs don't make the checks slow.
+MAX_ROWS = 8
+_MAX_BATCH_BYTES = 4 << 20
+_SEED = 20260101
+_DYNAMIC_SIZES = {1: 12, 2: 32, 3: 8}  # sizes for dynamic dimensions, by their number: a sequence, an image, a volume
+_DEFAULT_VOCABULARY = 10
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs of several examples, and what kind of values they are."""
+
+    kind: str
+    inputs: dict[str, np.ndarray]
+
+    @property
+    def rows(self) -> int:
+        """Number of examples."""
+        return len(next(iter(self.inputs.values())))
+
+    def parts(self) -> "list[Batch]":
+        """The first example alone, and all of them where there are more."""
+        first = Batch(self.kind, {name: values[:1] for name, values in self.inputs.items()})
+        return [first, self] if self.rows > 1 else [self]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Batches of representative inputs, and where they come from."""
+
+    origin: str
+    batches: tuple[Batch, ...]
+
+
+def read_samples(path: Path, specs: Mapping[str, tf.TensorSpec]) -> Samples:
+    """Examples from an `.npz` file, one array for each input of the model, examples first; others are left out.
+
+    Raises:
+        SamplesError: The file can't be read, or lacks an input, or an array has another shape, dtype or length.
+    """
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            missing = [name for name in specs if name not in archive.files]
+            if missing:
+                raise SamplesError(
+                    f"{path} must hold one array for each input of the model: {sorted(specs)}. Received: "
+                    f"{sorted(archive.files)}."
+                )
+            arrays = {name: archive[name] for name in specs}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise SamplesError(f"{path} must be an `.npz` file of arrays. Received: {error}.") from error
+    arrays = {name: _fitted(path, name, array, specs[name]) for name, array in arrays.items()}
+    lengths = {name: len(array) for name, array in arrays.items()}
+    if len(set(lengths.values())) != 1 or 0 in lengths.values():
+        raise SamplesError(f"{path} must hold as many examples for every input, one at least. Received: {lengths}.")
+    rows = _rows(specs)
+    return Samples(path.name, (Batch("real", {name: array[:rows] for name, array in arrays.items()}),))
+
+
+def generated_samples(model: keras.Model, specs: Mapping[str, tf.TensorSpec]) -> Samples:
+    """Seeded values of several scales from the specifications of the inputs: for models that come without data.
+
+    Floating-point inputs are drawn normal with three deviations, uniform in [0, 1], and as pixels of 0 to 255; integers
+    below the smallest vocabulary of the model's embeddings; strings from a few words.
+    """
+    vocabulary = _vocabulary(model)
+    kinds = _KINDS if any(spec.dtype.is_floating for spec in specs.values()) else ("generated integers",)
+    generator = np.random.default_rng(_SEED)
+    rows = max(2, _rows(specs) // 2)  # there are several batches
+    batches = [
+        Batch(kind, {name: _generated(kind, spec, rows, vocabulary, generator) for name, spec in specs.items()})
+        for kind in kinds
+    ]
+    return Samples("generated", tuple(batches))
+
+
+_KINDS = ("normal 0.1", "normal 1", "normal 10", "uniform 0 to 1", "pixels 0 to 255")
+
+
+def _generated(
+    kind: str, spec: tf.TensorSpec, rows: int, vocabulary: int, generator: np.random.Generator
+) -> np.ndarray:
+    shape = (rows, *_sizes(spec))
+    dtype = spec.dtype.as_numpy_dtype
+    if spec.dtype == tf.string:
+        return generator.choice(np.array(["", "a", "word", "another word"], dtype=object), shape)
+    if spec.dtype == tf.bool:
+        return generator.integers(0, 2, shape).astype(dtype)
+    if spec.dtype.is_integer:
+        high = 256 if spec.dtype == tf.uint8 else vocabulary
+        return generator.integers(0, min(high, spec.dtype.max + 1), shape).astype(dtype)
+    if kind == "pixels 0 to 255":
+        return generator.integers(0, 256, shape).astype(dtype)
+    if kind == "uniform 0 to 1":
+        return generator.random(shape).astype(dtype)
+    return generator.normal(0.0, float(kind.removeprefix("normal ")), shape).astype(dtype)
+
+
+def _sizes(spec: tf.TensorSpec) -> Iterator[int]:
+    """Sizes of an example; dynamic dimensions get one that pooling and striding leave something of."""
+    dims = spec.shape.as_list()[1:]
+    dynamic = _DYNAMIC_SIZES.get(sum(dim is None for dim in dims), 4)
+    return (dynamic if dim is None else dim for dim in dims)
+
+
+def _rows(specs: Mapping[str, tf.TensorSpec]) -> int:
+    example_bytes = sum(math.prod(_sizes(spec)) * (spec.dtype.size or 16) for spec in specs.values())
+    return max(2, min(MAX_ROWS, _MAX_BATCH_BYTES // max(1, example_bytes)))
+
+
+def _vocabulary(model: keras.Model) -> int:
+    """The number of token ids that every embedding or encoding of the model knows."""
+    sizes = []
+    for layer in model._flatten_layers():  # noqa: SLF001 - Keras has no public walk through nested layers
+        size = getattr(layer, "input_dim", None) or getattr(layer, "num_tokens", None)
+        if isinstance(size, int):
+            sizes.append(size)
+    return min(sizes, default=_DEFAULT_VOCABULARY)
+
+
+def _fitted(path: Path, name: str, array: np.ndarray, spec: tf.TensorSpec) -> np.ndarray:
+    expected = tuple(spec.shape.as_list())
+    if array.ndim != len(expected) or any(
+        dim not in (None, size) for dim, size in zip(expected[1:], array.shape[1:], strict=True)
+    ):
+        raise SamplesError(
+            f"{path}: array {name!r} must have the input's shape {expected}. Received: shape={array.shape}."
+        )
+    dtype = np.dtype(spec.dtype.as_numpy_dtype)
+    if spec.dtype == tf.string:
+        return array.astype(object)
+    if not np.can_cast(array.dtype, dtype, casting="same_kind"):
+        raise SamplesError(f"{path}: array {name!r} must be castable to {dtype}. Received: dtype={array.dtype}.")
+    return array.astype(dtype)

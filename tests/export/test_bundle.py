@@ -1,0 +1,325 @@
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import onnxruntime
+import pytest
+import tensorflow as tf
+
+from export.bundle import export_bundle
+from export.errors import (
+    ConversionError,
+    ExplanationError,
+    ExportError,
+    InterfaceError,
+    ParityError,
+    PublicationError,
+    SamplesError,
+    SourceError,
+)
+from export.manifest import load_manifest
+from export.verification import verify_bundle
+from tests.export import models
+
+RELEVANCE = ["relevance", "target", "explained_value", "conservation_gap"]
+
+
+def exported(model: keras.Model, folder: Path, **options: object) -> Path:
+    path = folder / "mine.keras"
+    model.save(path)
+    return export_bundle(path, repository=folder / "repository", name="mine", **options)  # type: ignore[arg-type]
+
+
+def visible(repository: Path) -> list[str]:
+    return [path.relative_to(repository).as_posix() for path in repository.glob("*/*") if not path.name.startswith(".")]
+
+
+def test_a_bundle_holds_all_files_of_the_contract(bundle: Path) -> None:
+    assert bundle.name == "1"
+    assert {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()} == {
+        "saved_model.pb",
+        "fingerprint.pb",
+        "variables/variables.index",
+        "variables/variables.data-00000-of-00001",
+        "predict.onnx",
+        "explain.onnx",
+        "assets.extra/tf_serving_warmup_requests",
+        "manifest.json",
+        "MODEL_CARD.md",
+    }
+    assert [path.name for path in bundle.parent.iterdir()] == ["1"]
+
+
+def test_signatures_have_the_names_of_the_contract(bundle: Path) -> None:
+    signatures = load_manifest(bundle).signatures
+    names = {
+        key: ([tensor.name for tensor in entry.inputs], {tensor.name for tensor in entry.outputs})
+        for key, entry in signatures.items()
+    }
+    assert names == {
+        "serving_default": (["image"], {"probabilities"}),
+        "explain": (["image"], {"probabilities", *RELEVANCE}),
+        "explain_target": (["image", "target"], {"probabilities", *RELEVANCE}),
+    }
+    shapes = {tensor.name: (tensor.dtype, tensor.shape) for tensor in signatures["explain_target"].outputs}
+    assert shapes["relevance"] == ("float32", (None, 8, 8, 1))
+    assert shapes["target"] == ("int32", (None,))
+    assert shapes["explained_value"] == shapes["conservation_gap"] == ("float32", (None,))
+
+
+def test_every_format_has_the_same_names_and_dtypes(bundle: Path) -> None:
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        saved = tf.compat.v1.saved_model.load(session, ["serve"], str(bundle)).signature_def
+    for key, file in (("serving_default", "predict.onnx"), ("explain_target", "explain.onnx")):
+        entry = load_manifest(bundle).signatures[key]
+        runtime = onnxruntime.InferenceSession(str(bundle / file), providers=["CPUExecutionProvider"])
+        assert [tensor.onnx_name for tensor in entry.inputs] == [value.name for value in runtime.get_inputs()]
+        assert [tensor.onnx_name for tensor in entry.outputs] == [value.name for value in runtime.get_outputs()]
+        assert {tensor.name for tensor in entry.inputs} == set(saved[key].inputs)
+        assert {tensor.name for tensor in entry.outputs} == set(saved[key].outputs)
+        renamed = {tensor.name: tensor.onnx_name for tensor in entry.outputs if tensor.name != tensor.onnx_name}
+        assert renamed == ({} if key == "serving_default" else {"target": "target_output"})
+        assert {value.shape[0] for value in (*runtime.get_inputs(), *runtime.get_outputs())} == {"batch"}
+
+
+def test_signatures_run_in_a_session_as_tensorflow_serving_runs_them(bundle: Path, run_folder: Path) -> None:
+    images = np.load(run_folder / "samples.npz")["image"][:5]
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        signatures = tf.compat.v1.saved_model.load(session, ["serve"], str(bundle)).signature_def
+
+        def run(key: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+            feed = {signatures[key].inputs[name].name: values for name, values in inputs.items()}
+            return dict(session.run({name: info.name for name, info in signatures[key].outputs.items()}, feed))
+
+        predicted = run("serving_default", image=images)["probabilities"]
+        explained = run("explain", image=images)
+        targeted = run("explain_target", image=images, target=np.array([-1, 0, 1, 2, -1], np.int32))
+    model = keras.saving.load_model(run_folder / "model.keras")
+    np.testing.assert_allclose(predicted, model(images), rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(explained["target"], predicted.argmax(axis=1))
+    np.testing.assert_array_equal(targeted["target"], [predicted[0].argmax(), 0, 1, 2, predicted[4].argmax()])
+    logits = keras.Model(model.inputs[0], model.get_layer("logits").output)(images).numpy()
+    np.testing.assert_allclose(targeted["explained_value"], logits[range(5), targeted["target"]], rtol=1e-5, atol=1e-6)
+    sums = explained["relevance"].reshape(5, -1).sum(axis=1)
+    np.testing.assert_allclose(explained["conservation_gap"], explained["explained_value"] - sums, rtol=0, atol=1e-5)
+
+
+def test_relevance_of_one_dense_layer_is_input_times_kernel(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((3,), name="x"), keras.layers.Dense(2, use_bias=False, name="scores")])
+    kernel = np.array([[1.0, 2.0], [3.0, -4.0], [5.0, 6.0]], np.float32)
+    model.get_layer("scores").set_weights([kernel])
+    bundle = exported(model, tmp_path)
+    runtime = onnxruntime.InferenceSession(str(bundle / "explain.onnx"), providers=["CPUExecutionProvider"])
+    x = np.array([[1.0, 2.0, 3.0], [1.0, 2.0, 3.0]], np.float32)
+    outputs = runtime.run(
+        ["relevance", "explained_value", "target_output"], {"x": x, "target": np.array([-1, 1], np.int32)}
+    )
+    # Scores: 1*1 + 2*3 + 3*5 = 22 and 1*2 - 2*4 + 3*6 = 12. With one linear layer, R_i = x_i * w_it (but for epsilon).
+    np.testing.assert_allclose(outputs[0], [[1, 6, 15], [2, -8, 18]], rtol=1e-6)
+    np.testing.assert_allclose(outputs[1], [22, 12], rtol=1e-6)
+    np.testing.assert_array_equal(outputs[2], [0, 1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", models.EXPLAINED)
+def test_strangers_models_are_explained(kind: str, tmp_path: Path) -> None:
+    bundle = exported(models.EXPLAINED[kind](), tmp_path)
+    report = verify_bundle(bundle)
+    assert report.conservation is not None
+    assert max(comparison.relative for comparison in report.parity.comparisons) <= 1e-5
+
+
+@pytest.mark.parametrize("kind", models.PREDICTED)
+def test_strangers_models_predict_the_same_in_every_format(kind: str, tmp_path: Path) -> None:
+    bundle = exported(models.PREDICTED[kind](), tmp_path, explain=False)
+    manifest = load_manifest(bundle)
+    assert manifest.explanation is None
+    assert manifest.conservation is None
+    assert list(manifest.signatures) == ["serving_default"]
+    assert not (bundle / "explain.onnx").exists()
+    assert manifest.parity["samples"] == "generated"
+    assert verify_bundle(bundle).conservation is None
+
+
+@pytest.mark.slow
+def test_two_inputs_are_explained_each_in_its_own_shape(tmp_path: Path) -> None:
+    manifest = load_manifest(exported(models.two_inputs_two_outputs("scan"), tmp_path, output="risk"))
+    assert [tensor.name for tensor in manifest.inputs] == ["age", "scan"]
+    assert {tensor.name: tensor.shape for tensor in manifest.outputs} == {"kind": (None, 3), "risk": (None, 1)}
+    assert manifest.explanation is not None
+    assert manifest.explanation.output == "risk"
+    assert manifest.explanation.num_targets == 1
+    assert manifest.explanation.relevance == {"age": "relevance_age", "scan": "relevance_scan"}
+    shapes = {tensor.name: tensor.shape for tensor in manifest.signatures["explain"].outputs}
+    assert shapes["relevance_age"] == (None, 4)
+    assert shapes["relevance_scan"] == (None, 6, 6, 2)
+
+
+def test_unnamed_inputs_have_one_name_whatever_was_built_before(tmp_path: Path) -> None:
+    manifest = load_manifest(exported(models.unnamed_sequential(), tmp_path, explain=False))
+    config = json.loads(keras.saving.load_model(tmp_path / "mine.keras").to_json())
+    assert manifest.inputs[0].name == config["config"]["layers"][0]["config"]["name"]
+    assert not manifest.inputs[0].name.startswith("keras_tensor")
+
+
+def test_token_ids_and_lengths_are_free(tmp_path: Path) -> None:
+    manifest = load_manifest(exported(models.tokens_model(), tmp_path, explain=False))
+    assert (manifest.inputs[0].dtype, manifest.inputs[0].shape) == ("int32", (None, None))
+    runtime = onnxruntime.InferenceSession(
+        str(tmp_path / "repository" / "mine" / "1" / "predict.onnx"), providers=["CPUExecutionProvider"]
+    )
+    model = keras.saving.load_model(tmp_path / "mine.keras")
+    for shape in ((1, 3), (4, 40)):
+        tokens = np.random.default_rng(0).integers(0, 7, shape).astype(np.int32)
+        np.testing.assert_allclose(runtime.run(None, {"tokens": tokens})[0], model(tokens), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "error", "message"),
+    [
+        (models.cumulative_model, {}, ExplanationError, r"operation 'Cumprod'.*--no-explain"),
+        (models.two_inputs_two_outputs, {}, ExplanationError, r"several outputs: kind, risk.*--no-explain"),
+        (models.lookup_model, {"explain": False}, ConversionError, "no equivalent of the resource .*LookupTable"),
+        (
+            models.logarithm_model,
+            {"explain": False},
+            ParityError,
+            r"'log' of signature 'serving_default' is nan at index .*--samples",
+        ),
+        (models.unnamed_sequential, {"name": "a/b"}, PublicationError, "The name of a model"),
+    ],
+)
+def test_refusals_say_why_and_publish_nothing(
+    model: Callable[[], keras.Model], options: dict[str, object], error: type[ExportError], message: str, tmp_path: Path
+) -> None:
+    model().save(tmp_path / "mine.keras")
+    arguments = {"repository": tmp_path / "repository", "name": "mine", **options}
+    with pytest.raises(error, match=message):
+        export_bundle(tmp_path / "mine.keras", **arguments)  # type: ignore[arg-type]
+    assert not (tmp_path / "repository").exists()
+
+
+def test_an_input_name_that_tensorflow_has_no_room_for_is_refused(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((2,), name="user age"), keras.layers.Dense(1)])
+    with pytest.raises(InterfaceError, match=r"The name of an input must be letters.*'user age'"):
+        exported(model, tmp_path, explain=False)
+
+
+def test_names_that_the_explanation_needs_are_refused(tmp_path: Path) -> None:
+    model = keras.Sequential([keras.Input((2,), name="target"), keras.layers.Dense(2, name="relevance")])
+    with pytest.raises(InterfaceError, match=r"\['relevance', 'target'\] among its inputs and outputs.*--no-explain"):
+        exported(model, tmp_path)
+
+
+def test_an_output_may_bear_the_name_of_an_input_elsewhere_in_the_graph(tmp_path: Path) -> None:
+    inputs = keras.Input((3,), name="x")
+    bundle = exported(keras.Model(inputs, [inputs, keras.layers.Dense(1, name="y")(inputs)]), tmp_path, explain=False)
+    entry = load_manifest(bundle).signatures["serving_default"]
+    assert {tensor.name: tensor.onnx_name for tensor in entry.outputs} == {"x": "x_output", "y": "y"}
+
+
+def test_an_existing_version_is_refused_before_any_work(bundle: Path, run_folder: Path) -> None:
+    lines: list[str] = []
+    with pytest.raises(PublicationError, match="Version 1 of 'digits' exists"):
+        export_bundle(run_folder, repository=bundle.parents[1], name="digits", version=1, progress=lines.append)
+    assert lines == []
+
+
+def test_labels_that_do_not_fit_the_scores_are_refused(run_folder: Path, tmp_path: Path) -> None:
+    for file in ("model.keras", "samples.npz"):
+        (tmp_path / file).write_bytes((run_folder / file).read_bytes())
+    (tmp_path / "run.json").write_text(json.dumps({"class_labels": ["only one"]}))
+    with pytest.raises(SourceError, match="one class label for each of the model's 3 scores"):
+        export_bundle(tmp_path, repository=tmp_path / "repository", name="mine", explain=False)
+
+
+def test_samples_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples.npz", other=np.zeros((2, 5), np.float32))
+    with pytest.raises(SamplesError, match="one array for each input of the model"):
+        exported(models.gelu_model(), tmp_path, explain=False, samples=tmp_path / "samples.npz")
+
+
+def test_given_samples_are_the_only_ones_that_count(tmp_path: Path) -> None:
+    np.savez(tmp_path / "samples.npz", x=np.ones((3, 4), np.float32))  # the logarithm of generated ones is NaN
+    bundle = exported(models.logarithm_model(), tmp_path, explain=False, samples=tmp_path / "samples.npz")
+    assert load_manifest(bundle).parity["samples"] == "samples.npz"
+
+
+def test_provenance_tells_data_seed_packages_metrics_and_the_source(bundle: Path) -> None:
+    provenance = load_manifest(bundle).provenance
+    assert provenance["data"]["digest"] == "ab" * 32
+    assert provenance["seed"] == 7
+    assert provenance["packages"]["tensorflow"] == tf.__version__
+    assert provenance["metrics"]["accuracy"] == 0.5
+    assert provenance["source"]["file"] == "model.keras"
+    assert len(provenance["source"]["sha256"]) == 64
+
+
+def test_progress_has_a_line_for_every_step(published: tuple[Path, list[str]]) -> None:
+    bundle, lines = published
+    steps = ["loading", "inputs", "deriving", "writing predict.onnx", "writing explain.onnx", "writing the SavedModel"]
+    steps += [
+        "parity",
+        "conservation",
+        "writing the warm-up",
+        "writing the manifest of version 1",
+        f"published {bundle}",
+    ]
+    assert len(lines) == len(steps)
+    assert all(line.startswith(step) for line, step in zip(lines, steps, strict=True))
+
+
+@pytest.mark.parametrize(
+    "step", ["inputs", "writing predict", "writing the SavedModel", "parity", "writing the manifest"]
+)
+def test_an_interruption_at_any_step_leaves_nothing(step: str, tmp_path: Path) -> None:
+    def interrupt(line: str) -> None:
+        if line.startswith(step):
+            raise KeyboardInterrupt
+
+    models.unnamed_sequential().save(tmp_path / "mine.keras")
+    with pytest.raises(KeyboardInterrupt):
+        export_bundle(
+            tmp_path / "mine.keras", repository=tmp_path / "repository", name="mine", explain=False, progress=interrupt
+        )
+    assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("with_signal", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_export_leaves_nothing_visible_and_the_next_one_cleans_up(
+    with_signal: signal.Signals, tmp_path: Path
+) -> None:
+    models.unnamed_sequential().save(tmp_path / "mine.keras")
+    repository = tmp_path / "repository"
+    code = (
+        "import sys, time; from pathlib import Path; from export.bundle import export_bundle\n"
+        "def progress(line):\n"
+        "    if line.startswith('writing the manifest'):\n"
+        "        print('ready', flush=True); time.sleep(60)\n"
+        "export_bundle(Path(sys.argv[1]), repository=Path(sys.argv[2]), name='mine', explain=False, progress=progress)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "mine.keras"), str(repository)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(with_signal)
+    assert process.returncode == -with_signal
+    assert visible(repository) == []
+    assert any(path.name == "predict.onnx" for path in repository.rglob("*"))  # it was well under way
+    export_bundle(tmp_path / "mine.keras", repository=repository, name="mine", explain=False)
+    assert [path.name for path in (repository / "mine").iterdir()] == ["1"]
+
+
+@pytest.mark.slow
+def test_the_same_source_gives_the_same_onnx_files(bundle: Path, run_folder: Path, tmp_path: Path) -> None:
+    again = export_bundle(run_folder, repository=tmp_path, name="digits", version=5)
+    files = [load_manifest(folder).files for folder in (bundle, again)]
+    for name in ("predict.onnx", "explain.onnx", "assets.extra/tf_serving_warmup_requests"):
+        assert files[0][name] == files[1][name], name
+    assert load_manifest(again).version == 5

@@ -1,0 +1,89 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.errors import SamplesError
+from export.interface import model_interface
+from export.samples import generated_samples, read_samples
+from tests.export import models
+
+SPECS = {"x": tf.TensorSpec((None, 3), tf.float32), "n": tf.TensorSpec((None,), tf.int32)}
+
+
+def generated(model: keras.Model) -> dict[str, dict[str, np.ndarray]]:
+    samples = generated_samples(model, model_interface(model).inputs)
+    return {batch.kind: batch.inputs for batch in samples.batches}
+
+
+def test_generated_floats_have_several_scales_and_an_image_like_one() -> None:
+    values = {kind: inputs["image"] for kind, inputs in generated(models.image_model()).items()}
+    assert all(array.shape == (4, 8, 8, 1) for array in values.values())
+    assert all(array.dtype == np.float32 for array in values.values())
+    assert np.std(values["normal 0.1"]) == pytest.approx(0.1, rel=0.1)
+    assert np.std(values["normal 10"]) == pytest.approx(10, rel=0.1)
+    pixels = values["pixels 0 to 255"]
+    assert pixels.min() >= 0
+    assert 200 < pixels.max() <= 255
+    np.testing.assert_array_equal(pixels, np.round(pixels))
+
+
+def test_generated_values_are_the_same_each_time() -> None:
+    once, again = generated(models.image_model()), generated(models.image_model())
+    for kind in once:
+        np.testing.assert_array_equal(once[kind]["image"], again[kind]["image"])
+
+
+def test_generated_tokens_stay_in_the_vocabulary_and_bytes_use_their_range() -> None:
+    tokens = generated(models.tokens_model())["generated integers"]["tokens"]
+    assert tokens.dtype == np.int32
+    assert (tokens.min(), tokens.max()) == (0, 6)  # the embedding knows 7
+    pixels = generated(models.bytes_model())["generated integers"]["pixels"]
+    assert pixels.dtype == np.uint8
+    assert pixels.max() > 200
+
+
+def test_big_inputs_make_small_batches() -> None:
+    model = keras.Sequential([keras.Input((512, 512, 3)), keras.layers.GlobalAveragePooling2D()])  # 3 MiB an example
+    assert {len(next(iter(inputs.values()))) for inputs in generated(model).values()} == {2}
+
+
+def test_samples_are_read_cast_and_cut(tmp_path: Path) -> None:
+    np.savez(tmp_path / "s.npz", x=np.ones((20, 3)), n=np.arange(20), labels=np.zeros(20))
+    samples = read_samples(tmp_path / "s.npz", SPECS)
+    assert samples.origin == "s.npz"
+    inputs = samples.batches[0].inputs
+    assert {name: (array.dtype, array.shape) for name, array in inputs.items()} == {
+        "x": (np.float32, (8, 3)),
+        "n": (np.int32, (8,)),
+    }
+
+
+def save(**arrays: np.ndarray) -> Callable[[Path], object]:
+    return lambda path: np.savez(path, **arrays)
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (save(x=np.ones((2, 3))), r"one array for each input of the model: \['n', 'x'\]. Received: \['x'\]"),
+        (
+            save(x=np.ones((2, 4)), n=np.ones(2, int)),
+            r"'x' must have the input's shape \(None, 3\). Received: shape=\(2, 4\)",
+        ),
+        (save(x=np.ones((2, 3)), n=np.ones(2)), "'n' must be castable to int32. Received: dtype=float64"),
+        (save(x=np.ones((2, 3)), n=np.ones(3, int)), "as many examples for every input"),
+        (save(x=np.ones((0, 3)), n=np.ones(0, int)), "one at least"),
+        (save(x=np.array([{}]), n=np.ones(1, int)), "must be an `.npz` file of arrays"),
+        (lambda path: path.write_bytes(b"PK\x03\x04"), "must be an `.npz` file of arrays"),
+        (lambda path: path.write_bytes(b""), "must be an `.npz` file of arrays"),
+        (lambda path: None, "must be an `.npz` file of arrays"),
+    ],
+)
+def test_samples_that_do_not_fit_are_refused(write: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+    write(tmp_path / "s.npz")
+    with pytest.raises(SamplesError, match=message):
+        read_samples(tmp_path / "s.npz", SPECS)

@@ -1,0 +1,102 @@
+import json
+import os
+
+import numpy as np
+import pytest
+
+from serving.types import Signature
+from tests.whyserve.conftest import run_whyserve
+from whyserve.benchmark.in_process import Spread, measure
+from whyserve.benchmark.inputs import real_inputs, rows_of
+from whyserve.benchmark.machine import Machine, resident_mb
+from whyserve.errors import CommandError
+
+
+class Recorder:
+    """A model that only writes down in what order its signatures run."""
+
+    provider = "none"
+
+    def __init__(self, *signatures):
+        self.signatures = {name: Signature({}, {}) for name in signatures}
+        self.runs = []
+
+    def run(self, signature_name, inputs, output_names):
+        self.runs.append(signature_name)
+        return {}
+
+
+def test_predict_and_explain_run_in_turn_and_the_ratio_is_that_of_pairs():
+    model = Recorder("serving_default", "explain")
+    result = measure(model, "test", {"x": np.zeros((4, 2))}, budget_s=0.01)
+    assert model.runs == ["serving_default", "explain"] * (len(model.runs) // 2)
+    assert result.batch == 4
+    assert result.pairs >= 10
+    assert result.ratio.min <= result.ratio.median <= result.ratio.max
+
+
+def test_a_model_without_explanations_has_no_ratio():
+    result = measure(Recorder("serving_default"), "test", {"x": np.zeros((1, 2))}, budget_s=0.01)
+    assert result.explain_ms is None
+    assert result.ratio is None
+
+
+def test_spread_reads_median_first():
+    assert str(Spread.of([3.0, 1.0, 2.0])) == "2 (1 to 3)"
+
+
+def test_rows_are_repeated_to_any_batch():
+    rows = rows_of({"x": np.arange(6).reshape(3, 2)}, 5)["x"]
+    assert rows.tolist() == [[0, 1], [2, 3], [4, 5], [0, 1], [2, 3]]
+
+
+def test_the_machine_names_its_processor_and_cores():
+    machine = Machine.here()
+    assert machine.processor
+    assert 1 <= machine.cores <= os.cpu_count()
+
+
+def test_resident_memory_is_that_of_the_process():
+    now, largest = resident_mb(os.getpid())
+    assert 5 < now <= largest
+
+
+def test_a_bundle_without_warm_up_requests_is_refused(tmp_path):
+    with pytest.raises(CommandError, match="Expected warm-up requests"):
+        real_inputs(tmp_path)
+
+
+@pytest.mark.slow
+def test_inputs_are_the_real_ones_that_the_bundle_carries(repository, samples):
+    images = real_inputs(repository / "digits" / "1")["image"]
+    with np.load(samples) as arrays:
+        held_out = arrays["image"]
+    assert images.shape[1:] == (8, 8, 1)
+    assert all((image == held_out).all(axis=(1, 2, 3)).any() for image in images)
+
+
+@pytest.mark.slow
+def test_a_benchmark_measures_both_engines_in_process_and_served(repository):
+    options = ("--batch", 2, "--seconds", 0.1, "--connections", 2, "--json")
+    report = json.loads(run_whyserve("benchmark", repository / "digits", *options).stdout)
+    assert [(each["engine"], each["batch"]) for each in report["in_process"]] == [("onnxruntime", 2), ("tensorflow", 2)]
+    assert all(each["ratio"]["median"] > 0 for each in report["in_process"])
+    served = {(each["engine"], each["signature"], each["api"]) for each in report["served"]}
+    assert served == {
+        (engine, signature, api)
+        for engine in ("onnxruntime", "tensorflow")
+        for signature in ("predict", "explain")
+        for api in ("rest", "grpc")
+    }
+    assert all(each["requests_per_s"] > 0 and each["median_ms"] > 0 for each in report["served"])
+    assert report["start"]["first_answer_s"] > 0
+    assert report["start"]["resident_mb"] > 10
+    assert report["machine"]["cores"] >= 1
+
+
+@pytest.mark.slow
+def test_a_benchmark_is_a_table_in_the_terminal(repository):
+    options = ("--engine", "onnxruntime", "--batch", 1, "--seconds", 0.1)
+    shown = run_whyserve("benchmark", repository / "digits" / "1", *options).stdout
+    for text in ("cores", "explain / predict", "requests per second, 8 connections", "from start to first answer"):
+        assert text in shown

@@ -1,0 +1,176 @@
+"""The commands on real things: a network trained on the digits, its bundle, a server process."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from tests.whyserve.conftest import run_whyserve
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def places(server, repository):
+    return {
+        "REST": ("--url", server.rest_url),
+        "gRPC": ("--url", f"grpc://{server.grpc_address}"),
+        "bundle": ("--bundle", repository / "digits"),
+    }
+
+
+def ask(verb, samples, *options):
+    return json.loads(run_whyserve(verb, "digits", "--input", samples, "--json", *options).stdout)
+
+
+def test_training_leaves_a_run_folder(run_folder):
+    config = json.loads((run_folder / "run.json").read_text())["config"]
+    assert (config["epochs"], config["architecture_options"]) == (3, {"units": [32]})
+    assert (run_folder / "model.keras").is_file()
+
+
+@pytest.fixture(scope="module")
+def plain(repository, run_folder, tmp_path_factory):
+    """The model's folder with a second version, exported without explanations."""
+    model = tmp_path_factory.mktemp("plain") / "digits"
+    shutil.copytree(repository / "digits", model)
+    arguments = ("export", run_folder, "--repository", model.parent, "--name", "digits", "--no-explain", "--json")
+    report = json.loads(run_whyserve(*arguments).stdout)
+    assert report == {"bundle": str(model / "2"), "name": "digits", "version": 2}
+    return model
+
+
+def test_export_takes_the_next_version_and_names_it(plain):
+    assert sorted(path.name for path in plain.iterdir()) == ["1", "2"]
+
+
+def test_a_bundle_without_explanations_predicts_and_says_why_not_more(plain, samples):
+    assert not (plain / "2" / "explain.onnx").exists()
+    assert len(ask("predict", samples, "--bundle", plain)["outputs"]["probabilities"]) == 32
+    result = run_whyserve("explain", "digits", "--input", samples, "--bundle", plain, status=1)
+    assert "--no-explain" in result.stderr
+
+
+def test_export_of_a_missing_file_fails_with_one_message(tmp_path):
+    arguments = ("export", tmp_path / "missing.keras", "--repository", tmp_path / "repository", "--name", "x")
+    result = run_whyserve(*arguments, status=1)
+    assert "missing.keras" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "repository" / "x").exists()
+
+
+def test_verify_passes_what_was_exported(repository):
+    result = run_whyserve("verify", repository / "digits", "--json")
+    assert json.loads(result.stdout)["name"] == "digits"
+
+
+def test_verify_refuses_a_changed_file(repository, tmp_path):
+    shutil.copytree(repository / "digits", tmp_path / "digits")
+    with (tmp_path / "digits" / "1" / "MODEL_CARD.md").open("a") as card:
+        card.write("changed")
+    result = run_whyserve("verify", tmp_path / "digits" / "1", status=1)
+    assert "MODEL_CARD.md" in result.stderr
+
+
+def test_every_way_of_asking_gives_the_same_prediction(places, samples):
+    answers = {place: ask("predict", samples, *options) for place, options in places.items()}
+    expected = np.array(answers["bundle"]["outputs"]["probabilities"])
+    assert expected.shape == (32, 10)
+    for answer in answers.values():
+        assert (answer["model"], answer["version"]) == ("digits", 1)
+        np.testing.assert_allclose(answer["outputs"]["probabilities"], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("options", [(), ("--target", 3), ("--top-k", 3)], ids=["predicted", "target", "top-k"])
+def test_every_way_of_asking_gives_the_same_explanation(places, samples, options):
+    answers = {place: ask("explain", samples, "--limit", 4, *where, *options) for place, where in places.items()}
+    expected = answers.pop("bundle")["explanations"]
+    for answer in answers.values():
+        for one, other in zip(flat(answer["explanations"]), flat(expected), strict=True):
+            assert (one["target"], one["label"]) == (other["target"], str(other["target"]))
+            assert one["explained_value"] == pytest.approx(other["explained_value"], abs=1e-5)
+            # The gap is a difference of sums: over REST it is computed again, in float64.
+            assert one["conservation_gap"] == pytest.approx(other["conservation_gap"], abs=1e-4)
+            np.testing.assert_allclose(one["relevance"]["image"], other["relevance"]["image"], atol=1e-5)
+
+
+def flat(explanations):
+    return [one for attributions in explanations for one in attributions]
+
+
+def test_relevance_adds_up_to_the_explained_value_less_the_gap(places, samples):
+    for one in flat(ask("explain", samples, *places["REST"])["explanations"]):
+        total = np.sum(one["relevance"]["image"])
+        assert total + one["conservation_gap"] == pytest.approx(one["explained_value"], abs=1e-4)
+
+
+def test_top_k_explains_the_highest_scores_in_order(places, samples):
+    answer = ask("explain", samples, "--limit", 2, "--top-k", 3, *places["gRPC"])
+    for scores, attributions in zip(answer["outputs"]["probabilities"], answer["explanations"], strict=True):
+        assert [one["target"] for one in attributions] == np.argsort(scores)[::-1][:3].tolist()
+
+
+def test_explain_prints_a_table_and_writes_a_picture(places, samples, tmp_path):
+    picture = tmp_path / "why.png"
+    options = ("--limit", 3, "--out", picture, *places["REST"])
+    result = run_whyserve("explain", "digits", "--input", samples, *options)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    for heading in ("prediction", "true", "explained value", "conservation gap"):
+        assert heading in result.stdout
+    assert f"picture: {picture}" in result.stderr
+
+
+def test_csv_rows_of_pixels_are_explained(places, samples, tmp_path):
+    with np.load(samples) as arrays:
+        np.savetxt(tmp_path / "rows.csv", arrays["image"][:2].reshape(2, 64), delimiter=",")
+    answer = ask("explain", tmp_path / "rows.csv", *places["REST"])
+    reference = ask("explain", samples, "--limit", 2, *places["REST"])
+    assert answer == reference
+
+
+@pytest.mark.parametrize("place", ["REST", "gRPC", "bundle"])
+def test_a_target_out_of_range_is_refused(places, samples, place):
+    result = run_whyserve("explain", "digits", "--input", samples, "--target", 10, *places[place], status=1)
+    assert "10" in result.stderr
+    assert "9" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("place", ["REST", "gRPC", "bundle"])
+def test_nan_is_refused(places, tmp_path, place):
+    np.save(tmp_path / "x.npy", np.full((1, 8, 8, 1), np.nan))
+    result = run_whyserve("predict", "digits", "--input", tmp_path / "x.npy", *places[place], status=1)
+    assert "finite" in result.stderr or "NaN" in result.stderr
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_no_server_is_told_with_the_way_out(samples, scheme):
+    url = f"{scheme}://127.0.0.1:9"
+    result = run_whyserve("predict", "digits", "--input", samples, "--url", url, status=1)
+    assert f"No server answers at {url}" in result.stderr
+    assert "whyserve serve" in result.stderr
+
+
+@pytest.mark.parametrize("place", ["REST", "gRPC"])
+def test_an_unknown_model_is_told_in_the_server_s_words(places, samples, place):
+    result = run_whyserve("predict", "nobody", "--input", samples, *places[place], status=1)
+    assert "nobody" in result.stderr
+
+
+def test_another_name_than_the_bundle_s_is_refused(places, samples):
+    result = run_whyserve("predict", "nobody", "--input", samples, *places["bundle"], status=1)
+    assert "'digits'. Received: 'nobody'" in result.stderr
+
+
+def test_an_unknown_version_is_told_in_the_server_s_words(places, samples):
+    result = run_whyserve("predict", "digits", "--version", 77, "--input", samples, *places["REST"], status=1)
+    assert "77" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--target", 1, "--top-k", 2), ("--url", "ftp://x"), ("--bundle", ".", "--version", 1), ("--target", -2)],
+)
+def test_options_that_contradict_are_wrong_usage(samples, options):
+    run_whyserve("explain", "digits", "--input", samples, *options, status=2)

@@ -1,0 +1,7 @@
+"""`python -m whyserve`."""
+
+import sys
+
+from whyserve.cli import main
+
+sys.exit(main())

@@ -1,0 +1,1 @@
+"""How long predictions and explanations take, in process and served. Measures and reports; never judges."""

@@ -1,0 +1,53 @@
+"""Real inputs for the measurements: the requests that a bundle carries for warm-up."""
+
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from serving.grpc.tensors import decode_tensor
+from serving.protos.prediction_log_pb2 import PredictionLog
+from serving.types import DEFAULT_SIGNATURE
+from whyserve.errors import CommandError
+
+WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
+# TFRecord: a length of 8 bytes and its checksum, the content, the content's checksum.
+LENGTH = struct.Struct("<Q")
+CHECKSUM_BYTES = 4
+
+
+def real_inputs(bundle: Path) -> dict[str, np.ndarray]:
+    """The examples of a bundle's warm-up requests. Read without TensorFlow; whoever loads the bundle checks the digest.
+
+    Args:
+        bundle: A version's folder.
+
+    Returns:
+        Arrays by input name, batch first.
+
+    Raises:
+        CommandError: There are none.
+    """
+    path = bundle / WARMUP_FILE
+    requests = [PredictionLog.FromString(content).predict_log.request for content in _records(path)]
+    wanted = [request for request in requests if request.model_spec.signature_name in ("", DEFAULT_SIGNATURE)]
+    if not wanted:
+        raise CommandError(f"Expected warm-up requests for {DEFAULT_SIGNATURE} in {path}. Received: none")
+    examples = [{name: decode_tensor(proto, name) for name, proto in request.inputs.items()} for request in wanted]
+    return {name: np.concatenate([each[name] for each in examples]) for name in examples[0]}
+
+
+def _records(path: Path) -> Iterator[bytes]:
+    content = path.read_bytes() if path.is_file() else b""
+    offset = 0
+    while offset < len(content):
+        (length,) = LENGTH.unpack_from(content, offset)
+        start = offset + LENGTH.size + CHECKSUM_BYTES
+        yield content[start : start + length]
+        offset = start + length + CHECKSUM_BYTES
+
+
+def rows_of(sample: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:
+    """A batch of any size out of the examples, repeated where there are too few."""
+    return {name: np.ascontiguousarray(np.resize(array, (batch, *array.shape[1:]))) for name, array in sample.items()}

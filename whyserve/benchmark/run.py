@@ -1,0 +1,111 @@
+"""The whole benchmark: both engines, several batch sizes, in process and served."""
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from export.manifest import load_manifest
+from serving.engines.registry import create_engine
+from serving.types import DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE
+from whyserve.benchmark.in_process import InProcess, measure
+from whyserve.benchmark.inputs import real_inputs, rows_of
+from whyserve.benchmark.machine import Machine
+from whyserve.benchmark.served import FLAGS, Served, Startup, measure_served, measure_start
+from whyserve.process import ServerProcess, interruptible
+
+ENGINES = ("onnxruntime", "tensorflow")
+BATCHES = (1, 8, 32)
+STARTS = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that was measured, and on what."""
+
+    bundle: str
+    machine: Machine
+    in_process: list[InProcess]
+    served: list[Served]
+    start: Startup
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A benchmark of one bundle.
+
+    Args:
+        bundle: A version's folder.
+        say: Where progress goes.
+        engines: Which engines.
+        batches: Rows of a request.
+        budget_s: Seconds for each engine and batch in process, and for each load.
+        connections: How many connections a load keeps busy.
+    """
+
+    bundle: Path
+    say: Callable[[str], None]
+    engines: Sequence[str] = ENGINES
+    batches: Sequence[int] = BATCHES
+    budget_s: float = 1.5
+    connections: int = 8
+
+    def run(self) -> Report:
+        """Measures everything."""
+        name = load_manifest(self.bundle).name
+        sample = real_inputs(self.bundle)
+        in_process: list[InProcess] = []
+        served: list[Served] = []
+        with interruptible(), _repository(self.bundle, name) as (model, log):
+            self.say(f"{ENGINES[0]}: start to first answer, and memory")
+            start = measure_start(model, name, rows_of(sample, 1), engine=ENGINES[0], log=log, times=STARTS)
+            for engine in self.engines:
+                times = self._measure_engine(engine, sample)
+                in_process += times
+                with ServerProcess(model, name, log=log, engine=engine, flags=FLAGS) as server:
+                    server.wait_until_available()
+                    served += [one for each in times for one in self._measure_server(server, each, sample)]
+        return Report(str(self.bundle), Machine.here(), in_process, served, start)
+
+    def _measure_engine(self, engine: str, sample: Mapping[str, np.ndarray]) -> list[InProcess]:
+        loaded = create_engine(engine).load(self.bundle)
+        results = []
+        try:
+            for batch in self.batches:
+                self.say(f"{engine}, batch {batch}: in process")
+                results.append(measure(loaded, engine, rows_of(sample, batch), budget_s=self.budget_s))
+        finally:
+            loaded.close()
+        return results
+
+    def _measure_server(
+        self, server: ServerProcess, times: InProcess, sample: Mapping[str, np.ndarray]
+    ) -> list[Served]:
+        results = []
+        for signature, spread in ((DEFAULT_SIGNATURE, times.predict_ms), (EXPLAIN_SIGNATURE, times.explain_ms)):
+            if spread is None:
+                continue
+            self.say(f"{times.engine}, batch {times.batch}: served, {signature}")
+            results += measure_served(
+                server,
+                times.engine,
+                signature,
+                rows_of(sample, times.batch),
+                connections=self.connections,
+                expected_per_s=1000 / spread.median,
+                budget_s=self.budget_s,
+            )
+        return results
+
+
+@contextmanager
+def _repository(bundle: Path, name: str) -> Iterator[tuple[Path, Path]]:
+    """A model's folder that holds this version only, and a file for the server's output."""
+    with tempfile.TemporaryDirectory(prefix="whyserve-benchmark-") as folder:
+        model = Path(folder) / name
+        model.mkdir()
+        (model / bundle.resolve().name).symlink_to(bundle.resolve())
+        yield model, Path(folder) / "server.log"

@@ -1,0 +1,1 @@
+"""Asks a running server, over REST or gRPC, or a bundle without one."""

@@ -1,0 +1,115 @@
+"""`whyserve benchmark`."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from whyserve.command import Command
+from whyserve.output import json_option, print_json, print_table, progress
+
+if TYPE_CHECKING:
+    from whyserve.benchmark.run import Report
+
+EXAMPLES = (
+    "whyserve benchmark models_repo/digits",
+    "whyserve benchmark models_repo/digits/1 --batch 1 --batch 64 --json",
+)
+TIMES = ["engine", ">batch", ">predict ms", ">explain ms", ">explain / predict", ">pairs"]
+RATES = ["engine", ">batch", "what", ">in process", ">REST", ">gRPC", ">REST p99 ms", ">gRPC p99 ms"]
+
+
+@click.command("benchmark", cls=Command, examples=EXAMPLES)
+@click.argument("bundle", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    type=click.Choice(["onnxruntime", "tensorflow"]),
+    help="An engine to measure; may be repeated. [default: both]",
+)
+@click.option(
+    "--batch",
+    "batches",
+    multiple=True,
+    type=click.IntRange(min=1),
+    help="Rows of a request; may be repeated. [default: 1, 8 and 32]",
+)
+@click.option("--connections", type=click.IntRange(min=1), default=8, show_default=True, help="Of each load.")
+@click.option(
+    "--seconds",
+    "budget_s",
+    type=click.FloatRange(min=0.1),
+    default=1.5,
+    show_default=True,
+    help="About how long each measurement takes.",
+)
+@json_option
+def command(
+    *,
+    bundle: Path,
+    engines: tuple[str, ...],
+    batches: tuple[int, ...],
+    connections: int,
+    budget_s: float,
+    as_json: bool,
+) -> None:
+    """Measure a bundle: explain against predict, and requests per second served.
+
+    BUNDLE is REPOSITORY/NAME, whose newest version is taken, or a version's folder. Predict and explain run in turn in
+    this process; then a server in a process of its own answers the same requests over REST and gRPC, sent by a third
+    process over the loopback. All three share this machine's cores: figures compare within one run.
+    """
+    from whyserve.benchmark.run import BATCHES, ENGINES, Benchmark
+    from whyserve.versions import newest_version
+
+    report = Benchmark(
+        newest_version(bundle),
+        say=lambda text: progress(f"-- {text}"),
+        engines=engines or ENGINES,
+        batches=batches or BATCHES,
+        budget_s=budget_s,
+        connections=connections,
+    ).run()
+    if as_json:
+        print_json(dataclasses.asdict(report))
+        return
+    click.echo(f"{report.bundle}\n{report.machine}\n")
+    _print_times(report)
+    _print_rates(report, connections)
+    _print_start(report)
+
+
+def _print_times(report: "Report") -> None:
+    rows = [
+        (each.engine, each.batch, each.predict_ms, each.explain_ms, each.ratio, each.pairs)
+        for each in report.in_process
+    ]
+    print_table("in process: median (least to largest)", TIMES, rows)
+
+
+def _print_rates(report: "Report", connections: int) -> None:
+    """One row for each engine, batch and signature: the three rates side by side."""
+    served = {(each.engine, each.batch, each.signature, each.api): each for each in report.served}
+    rows = []
+    for each in report.in_process:
+        for what, spread in (("predict", each.predict_ms), ("explain", each.explain_ms)):
+            if spread is None:
+                continue
+            alone = 1000 / spread.median
+            rest, grpc = (served[each.engine, each.batch, what, api] for api in ("rest", "grpc"))
+            rates = (f"{one.requests_per_s:.0f} ({100 * one.requests_per_s / alone:.0f} %)" for one in (rest, grpc))
+            rows.append(
+                (each.engine, each.batch, what, f"{alone:.0f}", *rates, f"{rest.p99_ms:.1f}", f"{grpc.p99_ms:.1f}")
+            )
+    print_table(f"requests per second, {connections} connections (share of in process)", RATES, rows)
+
+
+def _print_start(report: "Report") -> None:
+    start = report.start
+    click.echo(
+        f"server ({start.engine}): {start.first_answer_s:.2f} s from start to first answer (median of "
+        f"{len(start.first_answers_s)}); resident {start.resident_mb:.0f} MB then, "
+        f"{start.resident_after_load_mb:.0f} MB after load, {start.resident_peak_mb:.0f} MB at most"
+    )

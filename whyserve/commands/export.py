@@ -1,0 +1,91 @@
+"""`whyserve export`."""
+
+from pathlib import Path
+
+import click
+
+from whyserve.command import Command
+from whyserve.errors import CommandError
+from whyserve.output import json_option, print_json, progress
+
+EXAMPLES = (
+    "whyserve export runs/digits --repository models_repo --name digits",
+    "whyserve export my_model.keras --repository models_repo --name mine --composite epsilon_plus",
+)
+
+
+@click.command("export", cls=Command, examples=EXAMPLES)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "--repository", type=click.Path(file_okay=False, path_type=Path), required=True, help="Where models are kept."
+)
+@click.option("--name", required=True, help="The model's name, its folder in the repository.")
+@click.option("--version", "version", type=click.IntRange(min=0), help="The version; the next free one by default.")
+@click.option("--composite", help="How rules are chosen, as in epsilon or epsilon_plus; by the operations by default.")
+@click.option(
+    "--epsilon",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1e-6,
+    show_default=True,
+    help="Stabiliser of the denominators.",
+)
+@click.option(
+    "--bias",
+    type=click.Choice(["absorb", "ignore", "share"]),
+    default="absorb",
+    show_default=True,
+    help="What becomes of the biases' share of relevance.",
+)
+@click.option("--output", help="The output to explain, for models with several.")
+@click.option(
+    "--samples",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Representative inputs for the checks, .npz with an array for each input; a run folder has its own.",
+)
+@click.option("--no-explain", is_flag=True, help="Export predictions only.")
+@json_option
+def command(
+    *,
+    source: Path,
+    repository: Path,
+    name: str,
+    version: int | None,
+    composite: str | None,
+    epsilon: float,
+    bias: str,
+    output: str | None,
+    samples: Path | None,
+    no_explain: bool,
+    as_json: bool,
+) -> None:
+    """Export a model as a bundle that predicts and explains, checked before it is visible.
+
+    SOURCE is a run folder of `whyserve train` or any .keras file (loaded in Keras' safe mode).
+    """
+    if not source.exists():  # told at once: loading TensorFlow takes seconds
+        raise CommandError(
+            f"Expected a run folder of `whyserve train` or a .keras file. Received: {source}, which isn't there"
+        )
+
+    from export.bundle import export_bundle
+
+    bundle = export_bundle(
+        source,
+        repository=repository,
+        name=name,
+        version=version,
+        explain=not no_explain,
+        composite=composite,
+        epsilon=epsilon,
+        bias=bias,
+        output=output,
+        samples=samples,
+        progress=progress,
+    )
+    if as_json:
+        print_json({"bundle": str(bundle), "name": name, "version": int(bundle.name)})
+        return
+    click.echo(f"{bundle}")
+    progress(
+        f"Serve it: whyserve serve --rest_api_port=8501 --model_name={name} --model_base_path={bundle.parent.resolve()}"
+    )

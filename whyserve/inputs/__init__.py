@@ -1,0 +1,1 @@
+"""Reads examples from files into the arrays that a model takes."""

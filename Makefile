@@ -8,9 +8,13 @@ SOURCES := whyserve models explain export serving
 # Quieter TensorFlow; no GPU is looked for on machines that have none.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONUNBUFFERED = 1
+# ONNX Runtime's wheels send usage data unless they are told not to.
+export ORT_DISABLE_TELEMETRY = 1
 
 .PHONY: help install demo test check format lock protos clean
 .DEFAULT_GOAL := help
+
+include image.mk
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -7,11 +7,10 @@ folded W, and a bias that batch normalisation adds is absorbed once, by the laye
 import numpy as np
 import tensorflow as tf
 
-from explain.linear_map import AffineMap, LinearMap
+from explain.linear_map import RESHAPES, AffineMap, LinearMap
 from explain.operations.activation import within_activation
 from explain.trace import Trace
 
-_RESHAPES = frozenset({"Reshape", "Squeeze", "ExpandDims"})
 _IDENTITIES = frozenset({"Identity", "StopGradient"})
 _ARITHMETIC = frozenset({"BiasAdd", "Add", "AddV2", "Sub", "Mul", "RealDiv"})
 
@@ -35,7 +34,7 @@ def _fold_next(node: AffineMap, trace: Trace) -> AffineMap | None:
     if len(consumers) != 1 or any(node.output is output for output in trace.outputs.values()):
         return None
     op = consumers[0]
-    if op.type in _IDENTITIES or (op.type in _RESHAPES and _keeps_channels(op, trace)):
+    if op.type in _IDENTITIES or (op.type in RESHAPES and _keeps_channels(op, trace)):
         return node.fold(op)
     return _fold_arithmetic(node, op, trace) if op.type in _ARITHMETIC else None
 

@@ -12,6 +12,9 @@ import tensorflow as tf
 
 from explain.errors import ExplainError
 
+# Arguments that `tf.raw_ops` calls otherwise than the operation's definition does.
+_PYTHON_NAMES = {"dim": "axis", "reduction_indices": "axis", "split_dim": "axis", "squeeze_dims": "axis"}
+
 
 def run_operation(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:
     """Runs an operation of a graph again on other inputs, eagerly or in the graph that is being built.
@@ -27,13 +30,11 @@ def run_operation(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tens
         return [tf.constant(tf.make_ndarray(op.get_attr("value")))]
     function = getattr(tf.raw_ops, op.type)
     parameters = inspect.signature(function).parameters
-    attributes = {attribute.name for attribute in op.op_def.attr}
-    named = {argument.name for argument in op.op_def.input_arg} | attributes | {"name"}
-    renamed = iter([parameter for parameter in parameters if parameter not in named])  # `dim` is `axis` in Python
     arguments: dict[str, object] = {}
     position = 0
     for argument in op.op_def.input_arg:
-        name = argument.name if argument.name in parameters else next(renamed)
+        name = _PYTHON_NAMES.get(argument.name, argument.name)
+        name = name if name in parameters else argument.name
         if argument.number_attr or argument.type_list_attr:
             attribute = op.get_attr(argument.number_attr or argument.type_list_attr)
             count = attribute if argument.number_attr else len(attribute)
@@ -43,8 +44,8 @@ def run_operation(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tens
             arguments[name] = inputs[position]
             position += 1
     for attribute in op.op_def.attr:
-        if attribute.name in parameters:
-            arguments[attribute.name] = op.get_attr(attribute.name)
+        for name in {attribute.name, _PYTHON_NAMES.get(attribute.name, attribute.name)} & set(parameters):
+            arguments[name] = op.get_attr(attribute.name)
     result = function(**arguments)
     return list(result) if isinstance(result, list | tuple) else [result]
 

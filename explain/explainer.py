@@ -144,7 +144,7 @@ class Explainer:
             return named_composite(composite, **options)
         kinds: set[str] = set()
 
-        def look(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        def look(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             trace = trace_model(self._model, inputs, self._derived)
             kinds.update(node.kind for node in affine_maps(trace).values())
             return trace.outputs
@@ -155,7 +155,7 @@ class Explainer:
     def _try(self) -> None:
         """Traces the pass once, so that a refusal comes when the explainer is made; notes rules and targets."""
 
-        def look(**inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        def look(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             trace = trace_model(self._model, inputs, self._derived)
             maps = affine_maps(trace)
             self._composite.check_layers(node.layer for node in maps.values())
@@ -171,7 +171,7 @@ class Explainer:
         self._trace(look)
 
     def _trace(self, function: Any) -> None:
-        tf.function(function, autograph=False).get_concrete_function(**self.inputs)
+        tf.function(function, autograph=False).get_concrete_function(self.inputs)
 
 
 def build_explainer(

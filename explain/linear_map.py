@@ -17,6 +17,9 @@ import tensorflow as tf
 from explain.constants import DerivedConstants
 from explain.relevance import widen
 
+# Operations that can be folded into a map and that change its output's shape.
+RESHAPES = frozenset({"Reshape", "Squeeze", "ExpandDims"})
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -36,7 +39,7 @@ class Kernel:
     @cached_property
     def digest(self) -> str:
         """Names the values, so that equal kernels (shared layers, several functions) are stored once."""
-        return hashlib.blake2b(np.ascontiguousarray(self.values).data, digest_size=8).hexdigest()
+        return hashlib.blake2b(np.ascontiguousarray(self.values).tobytes(), digest_size=8).hexdigest()
 
     def positive(self) -> "Kernel":
         """w+ = max(w, 0)."""
@@ -169,7 +172,7 @@ class AffineMap:
 
     @property
     def _same_layout(self) -> bool:
-        return self.output.shape.rank == self.linear.output.shape.rank
+        return not any(op.type in RESHAPES for op in self.operations)
 
 
 def dynamic_shape(tensor: tf.Tensor) -> list[int] | tf.Tensor:

@@ -49,6 +49,9 @@ def export_bundle(
     composite: Any | None = None,
     epsilon: float = DEFAULT_EPSILON,
     bias: str = "absorb",
+    gamma: float | None = None,
+    low: float | None = None,
+    high: float | None = None,
     output: str | None = None,
     samples: Path | None = None,
     progress: Progress = silent,
@@ -61,9 +64,12 @@ def export_bundle(
         name: The model's name.
         version: Its version; the next free one by default.
         explain: Whether to export the explain signatures.
-        composite: Which rules explain it; chosen by the model's operations by default.
+        composite: Which rules explain it, a name or a `Composite`; chosen by the model's operations by default.
         epsilon: Stabilizer of the rules.
         bias: What becomes of the biases' share: `absorb`, `ignore` or `share`.
+        gamma: Of the rule `gamma`, 0.25 unless given.
+        low: Smallest value of the model's raw input, for composites with the rule `z_box`.
+        high: Largest value of it.
         output: Which output is explained, where there are several.
         samples: An `.npz` file with one array of examples for each input, to check and warm up with; by default the
             run folder's, or generated ones.
@@ -79,6 +85,7 @@ def export_bundle(
     if version is not None:
         publication.check_free(repository / name, version)
     options = {"composite": composite, "epsilon": epsilon, "bias": bias, "output": output}
+    options.update({"gamma": gamma, "low": low, "high": high})
     with full_precision():
         progress(f"loading {source}")
         model = _load(source, samples, options if explain else None, progress)

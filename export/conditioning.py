@@ -2,8 +2,8 @@
 
 Relevance isn't continuous in the inputs: the winner of a max-pooling window takes it all, and a hair's breadth between
 two elements decides who that is. A sigmoid far from zero turns the rounding of its score into as large a part of
-itself. Such an example is known by changing its inputs by their own rounding error: what one and the same program computes
-then changes as much as two programs differ.
+itself. Such an example is known by changing its inputs by their own rounding error: what one and the same program
+computes then changes as much as two programs differ.
 """
 
 import numpy as np

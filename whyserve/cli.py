@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0 done, 1 the work failed or a check refused, 2 wrong usage, 130 interrupted.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # warnings and errors of TensorFlow, not its remarks
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # ONNX Runtime's wheels send usage data unless told not to
     try:
         status = cli.main(None if arguments is None else list(arguments), prog_name="whyserve", standalone_mode=False)
     except click.ClickException as error:

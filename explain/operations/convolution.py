@@ -35,19 +35,25 @@ class WindowedMap(LinearMap):
     def __init__(self, op: tf.Operation, kernel: Kernel, windows: Windows, trace: Trace) -> None:
         super().__init__(op, op.inputs[0], kernel, trace.derived, trace.layer(op))
         self.windows = windows
-        before, consumers = op.inputs[0].op, trace.consumers(op.outputs[0])
-        if before.type == "SpaceToBatchND" and len(consumers) == 1 and consumers[0].type == "BatchToSpaceND":
-            self._dilate(before, consumers[0], trace)
+        self._see_through_blocks(trace)
 
-    def _dilate(self, before: tf.Operation, after: tf.Operation, trace: Trace) -> None:
-        dilations, padded = (trace.value(tensor) for tensor in before.inputs[1:])
-        block, cropped = (trace.value(tensor) for tensor in after.inputs[1:])
-        rank = len(self.windows.sizes)
-        if not np.array_equal(dilations, block) or len(block) != rank or (padded < cropped).any():
+    def _see_through_blocks(self, trace: Trace) -> None:
+        """Takes in the moves of space to batches and back, and around them those of a dimension of size 1."""
+        before, after = self.op.inputs[0].op, _only_consumer(self.op, trace)
+        expanded = before.type == "ExpandDims" and after is not None and after.type == "Squeeze"
+        if expanded:
+            before, after = before.inputs[0].op, _only_consumer(after, trace)
+        if before.type != "SpaceToBatchND" or after is None or after.type != "BatchToSpaceND":
             return
-        padding = tuple((int(first), int(last)) for first, last in padded - cropped)
-        self.windows = Windows(self.windows.sizes, (1,) * rank, tuple(int(d) for d in dilations), padding)
+        dilations, block = trace.value(before.inputs[1]), trace.value(after.inputs[1])
+        sizes = self.windows.sizes[-len(block) :]
+        padding = _block_padding(before, after, trace)
+        if not np.array_equal(dilations, block) or padding is None or (expanded and self.windows.sizes[0] != 1):
+            return
+        self.windows = Windows(sizes, (1,) * len(sizes), tuple(int(d) for d in dilations), padding)
         self.input, self.output = before.inputs[0], after.outputs[0]
+        if expanded:
+            self.kernel = Kernel(self.kernel.values[0])
 
     def _adjoint_padding(self, c: tf.Tensor) -> tuple[tuple[Size, Size], ...]:
         """How the relevance is padded before it is convolved with the flipped kernel, for stride 1."""
@@ -57,6 +63,21 @@ class WindowedMap(LinearMap):
             first = extent - 1 - before
             padding.append((first, size - out + extent - 1 - first))
         return tuple(padding)
+
+
+def _only_consumer(op: tf.Operation, trace: Trace) -> tf.Operation | None:
+    consumers = trace.consumers(op.outputs[0])
+    return consumers[0] if len(consumers) == 1 else None
+
+
+def _block_padding(before: tf.Operation, after: tf.Operation, trace: Trace) -> str | tuple[tuple[int, int], ...] | None:
+    """The padding of a dilated convolution: what is padded in and not cropped; of unknown image sizes, `SAME`."""
+    if not (trace.is_constant(before.inputs[2]) and trace.is_constant(after.inputs[2])):
+        return "SAME"
+    padded, cropped = trace.value(before.inputs[2]), trace.value(after.inputs[2])
+    if (padded < cropped).any():
+        return None
+    return tuple((int(first), int(last)) for first, last in padded - cropped)
 
 
 @final
@@ -187,6 +208,10 @@ def _convolve(
     padding: str | Sequence[tuple[int, int]],
     dilations: Sequence[int],
 ) -> tf.Tensor:
+    if len(strides) == 1:  # TensorFlow has no convolution along one dimension
+        plane = padding if isinstance(padding, str) else ((0, 0), *padding)
+        kernel = tf.expand_dims(kernel, 0)
+        return tf.squeeze(_convolve(tf.expand_dims(x, 1), kernel, (1, *strides), plane, (1, *dilations)), 1)
     if not isinstance(padding, str):
         x = tf.pad(x, [[0, 0], *([before, after] for before, after in padding), [0, 0]])
         padding = "VALID"

@@ -34,7 +34,7 @@ class DepthwiseMap(WindowedMap):
             return self._strided_adjoint(c, kernel, single)
         padded = tf.pad(c, [[0, 0], *self._adjoint_padding(c), [0, 0]])
         constant = self._constant(kernel, c.dtype, "flipped", single)
-        spread = _depthwise(padded, constant, (1, 1), "VALID", self.windows.dilations)
+        spread = _depthwise(padded, constant, (1,) * len(window), "VALID", self.windows.dilations)
         return _sum_multiplier(spread, channels, multiplier)
 
     def _strided_adjoint(self, c: tf.Tensor, kernel: Kernel, single: np.ndarray) -> tf.Tensor:
@@ -52,8 +52,10 @@ class DepthwiseMap(WindowedMap):
         framed = tf.pad(c, [[0, 0], *([t - 1, t - 1] for t in taps), [0, 0]])
         spread = _depthwise(framed, constant, (1, 1), "VALID", (1, 1))
         count, coarse = math.prod(w.strides), spatial_sizes(spread)
-        split = tf.reshape(spread, [-1, *coarse, channels, multiplier, count])
-        phase_major = tf.transpose(tf.reduce_sum(split, axis=4), [0, 1, 2, 4, 3])
+        split = tf.reshape(spread, [-1, *coarse, channels, multiplier * count])
+        if multiplier > 1:  # a sum over a single element isn't free in ONNX Runtime
+            split = tf.add_n(tf.split(split, multiplier, axis=-1))
+        phase_major = tf.transpose(tf.reshape(split, [-1, *coarse, channels, count]), [0, 1, 2, 4, 3])
         stacked = tf.reshape(phase_major, [-1, *coarse, count * channels])
         return crop(depth_to_space(stacked, w.strides, channels), w.pad_before(sizes), sizes)
 
@@ -68,10 +70,10 @@ def _sum_multiplier(spread: tf.Tensor, channels: int, multiplier: int) -> tf.Ten
 def _depthwise(
     x: tf.Tensor, kernel: tf.Tensor, strides: tuple[int, ...], padding: str, dilations: tuple[int, ...]
 ) -> tf.Tensor:
-    if strides[0] == strides[1]:
-        return tf.nn.depthwise_conv2d(x, kernel, [1, *strides, 1], padding, dilations=list(dilations))
-    # TensorFlow has no depthwise convolution whose strides differ: take every position and keep those that count.
-    raise ValueError(f"Expected equal strides along both dimensions. Received: strides={strides}.")
+    if len(strides) == 1:
+        plane = tf.expand_dims(x, 1), tf.expand_dims(kernel, 0)
+        return tf.squeeze(_depthwise(*plane, (1, *strides), padding, (1, *dilations)), 1)
+    return tf.nn.depthwise_conv2d(x, kernel, [1, *strides, 1], padding, dilations=list(dilations))
 
 
 @register_linear_map("DepthwiseConv2dNative")

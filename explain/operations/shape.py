@@ -186,7 +186,7 @@ def _unslice(r: tf.Tensor, spans: list[tuple[int, int, bool]], tensor: tf.Tensor
         if stride > 1:
             r = _zero_stuffed(r, axis, stride)
         size = shape[axis] if tensor.shape[axis] is None else tensor.shape[axis]
-        start = first if first >= 0 else size + first
+        start = _within(first if first >= 0 else size + first, size)
         have = tf.shape(r)[axis] if r.shape[axis] is None else r.shape[axis]
         missing = size - start - have
         if isinstance(missing, int) and missing < 0:
@@ -196,6 +196,13 @@ def _unslice(r: tf.Tensor, spans: list[tuple[int, int, bool]], tensor: tf.Tensor
         paddings[axis] = [start, missing]
         r = tf.pad(r, paddings)
     return r
+
+
+def _within(start: int | tf.Tensor, size: int | tf.Tensor) -> int | tf.Tensor:
+    """Where a slice that may begin beyond either end begins."""
+    if isinstance(start, int) and isinstance(size, int):
+        return min(max(start, 0), size)
+    return tf.clip_by_value(start, 0, size)
 
 
 def _zero_stuffed(r: tf.Tensor, axis: int, stride: int) -> tf.Tensor:

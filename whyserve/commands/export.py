@@ -1,6 +1,7 @@
 """`whyserve export`."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -21,7 +22,13 @@ EXAMPLES = (
 )
 @click.option("--name", required=True, help="The model's name, its folder in the repository.")
 @click.option("--version", "version", type=click.IntRange(min=0), help="The version; the next free one by default.")
-@click.option("--composite", help="How rules are chosen, as in epsilon or epsilon_plus; by the operations by default.")
+@click.option(
+    "--composite",
+    metavar="NAME|FILE.toml",
+    help="Which rule for which layer: epsilon, epsilon_plus, epsilon_plus_flat, epsilon_alpha2_beta1, "
+    "epsilon_alpha2_beta1_flat, epsilon_gamma_box, cp_lrp, attnlrp, or a file of your own; by the model's operations "
+    "by default.",
+)
 @click.option(
     "--epsilon",
     type=click.FloatRange(min=0, min_open=True),
@@ -36,6 +43,9 @@ EXAMPLES = (
     show_default=True,
     help="What becomes of the biases' share of relevance.",
 )
+@click.option("--gamma", type=click.FloatRange(min=0), help="Of the rule gamma; 0.25 by default.")
+@click.option("--low", type=float, help="Smallest value of the raw input, for composites with the rule z_box.")
+@click.option("--high", type=float, help="Largest value of the raw input, likewise.")
 @click.option("--output", help="The output to explain, for models with several.")
 @click.option(
     "--samples",
@@ -53,6 +63,9 @@ def command(
     composite: str | None,
     epsilon: float,
     bias: str,
+    gamma: float | None,
+    low: float | None,
+    high: float | None,
     output: str | None,
     samples: Path | None,
     no_explain: bool,
@@ -75,9 +88,12 @@ def command(
         name=name,
         version=version,
         explain=not no_explain,
-        composite=composite,
+        composite=_composite(composite),
         epsilon=epsilon,
         bias=bias,
+        gamma=gamma,
+        low=low,
+        high=high,
         output=output,
         samples=samples,
         progress=progress,
@@ -89,3 +105,12 @@ def command(
     progress(
         f"Serve it: whyserve serve --rest_api_port=8501 --model_name={name} --model_base_path={bundle.parent.resolve()}"
     )
+
+
+def _composite(name_or_file: str | None) -> Any:
+    """The name of a composite, or the composite that a TOML file holds."""
+    if name_or_file is None or not name_or_file.endswith(".toml"):
+        return name_or_file
+    from explain import read_composite
+
+    return read_composite(Path(name_or_file))

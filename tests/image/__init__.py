@@ -1,0 +1,1 @@
+"""Checks of the server's container image; `make test-image` runs them, a plain `pytest` does not collect them."""

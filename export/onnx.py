@@ -9,6 +9,7 @@ tf2onnx 1.17 writes files that no runtime loads without failing itself; what it 
 """
 
 import contextlib
+import gc
 import logging
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -25,6 +26,7 @@ from export.errors import ConversionError
 from export.onnx_naming import rename_internals
 from export.onnx_operations import CONVERTERS
 from export.onnx_passes import lean_passes
+from export.onnx_weights import fill, hollow
 from export.saved_model import Signature
 
 OPSET = 18  # the newest that tf2onnx writes
@@ -74,20 +76,51 @@ def write_onnx(path: Path, signature: Signature, graph_name: str) -> None:
     Raises:
         ConversionError: Names the operations that ONNX or tf2onnx has no equivalent of, or what else went wrong.
     """
-    graph_def, inputs, outputs = _frozen(signature)
-    model = _converted(graph_def, inputs, outputs, path.name)
-    del graph_def
+    model = _without_weights(signature, path.name)
+    if model is None:
+        graph_def, inputs, outputs = _frozen(signature)
+        model = _converted(graph_def, inputs, outputs, path.name)
+        del graph_def
     _refuse_unknown_operations(model, path.name)
     _set_interface(model, signature, path.name)
     rename_internals(model)
     model.graph.name = graph_name
     model.doc_string = model.graph.doc_string = ""
     del model.graph.value_info[:]  # tf2onnx's guesses of shapes; runtimes infer their own
+    _check_size(model)
+    path.write_bytes(model.SerializeToString(deterministic=True))
     try:
-        onnx.checker.check_model(model)
+        onnx.checker.check_model(path)
     except onnx.checker.ValidationError as error:
         raise ConversionError(f"{path.name}: the converted graph is not valid ONNX: {error}") from error
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    del model
+    gc.collect()  # TensorFlow's graphs refer to themselves, and would hold their weights until long after
+
+
+def _without_weights(signature: Signature, file: str) -> Any | None:
+    """The model converted with its big weights put in afterwards, or None where that can't be done."""
+    hollowed = hollow(signature.function)
+    if hollowed is None:
+        return None
+    inputs = dict(zip(hollowed.inputs, signature.inputs, strict=True))
+    outputs = _output_names(signature, hollowed.outputs)
+    placeholders = {name: name for name in hollowed.weights}
+    graph_def = _optimized(hollowed.graph_def, [*inputs, *placeholders], list(outputs))
+    model = _converted(graph_def, {**inputs, **placeholders}, outputs, file)
+    fill(model, hollowed.weights)
+    return model
+
+
+def _output_names(signature: Signature, tensors: list[str]) -> dict[str, str]:
+    names = onnx_names(list(signature.inputs), list(signature.outputs))
+    ordered = sorted(signature.outputs)  # the order of a function's flat outputs
+    return {tensor: names[name] for tensor, name in zip(tensors, ordered, strict=True)}
+
+
+def _optimized(graph_def: Any, inputs: list[str], outputs: list[str]) -> Any:
+    with tf.device("/CPU:0"), tf.Graph().as_default():
+        tf.import_graph_def(graph_def, name="")
+        return tf_loader.tf_optimize(inputs, outputs, graph_def)
 
 
 def _frozen(signature: Signature) -> tuple[Any, dict[str, str], dict[str, str]]:
@@ -97,13 +130,8 @@ def _frozen(signature: Signature) -> tuple[Any, dict[str, str], dict[str, str]]:
     inputs = dict(zip([tensor.name for tensor in frozen.inputs], signature.inputs, strict=False))
     _freeze_captures(graph_def, signature.function, frozen, len(signature.inputs))
     _check_size(graph_def)
-    names = onnx_names(list(signature.inputs), list(signature.outputs))
-    ordered = sorted(signature.outputs)  # the order of a function's flat outputs
-    outputs = {tensor.name: names[name] for tensor, name in zip(frozen.outputs, ordered, strict=True)}
-    with tf.device("/CPU:0"), tf.Graph().as_default():
-        tf.import_graph_def(graph_def, name="")
-        graph_def = tf_loader.tf_optimize(list(inputs), list(outputs), graph_def)
-    return graph_def, inputs, outputs
+    outputs = _output_names(signature, [tensor.name for tensor in frozen.outputs])
+    return _optimized(graph_def, list(inputs), list(outputs)), inputs, outputs
 
 
 def _freeze_captures(graph_def: Any, function: Any, frozen: Any, num_inputs: int) -> None:
@@ -130,8 +158,8 @@ def _freeze_captures(graph_def: Any, function: Any, frozen: Any, num_inputs: int
         node.attr["value"].tensor.CopyFrom(tensor)
 
 
-def _check_size(graph_def: Any) -> None:
-    size = graph_def.ByteSize()
+def _check_size(message: Any) -> None:
+    size = message.ByteSize()
     if size > _MAX_CONSTANT_BYTES:
         raise ConversionError(
             "A graph with its weights must stay below 2 GiB to be written as one ONNX file. Received: "

@@ -34,6 +34,9 @@ def _rebuilt(model: keras.Model, dtypes: dict[str, str]) -> keras.Model:
     if not rebuilt.built and rebuilt.get_build_config() is None and model.get_build_config():
         rebuilt.build_from_config(model.get_build_config())
     rebuilt.set_weights(model.get_weights())
+    for layer in rebuilt._flatten_layers():  # noqa: SLF001 - Keras has no public walk
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # it computes with tensors made of its weights, and set_weights doesn't renew them
     return rebuilt
 
 

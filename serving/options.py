@@ -67,7 +67,7 @@ class ServerOptions:
     rest_api_timeout_in_ms: int = 30_000
     max_request_bytes: int = 256 << 20
     engine: str = "onnxruntime"
-    device: str = "cpu"
+    device: str = "auto"
     num_threads: int = 0
     refuse_non_finite: bool | None = None
     grace_period_s: float = 30.0

@@ -26,3 +26,14 @@ def test_half_precision_is_found_and_raised() -> None:
     assert reduced_dtypes(model) == ["float16"]
     assert reduced_dtypes(in_float32(model)) == []
     assert reduced_dtypes(models.image_model()) == []
+
+
+def test_a_rebuilt_model_keeps_what_its_normalisation_learnt():
+    values = np.random.default_rng(0).normal(5, 3, (100, 4)).astype("float32")
+    normalization = keras.layers.Normalization(dtype="float32")
+    normalization.adapt(values)
+    head = keras.layers.Dense(3, dtype="mixed_float16")
+    model = keras.Sequential([keras.Input((4,)), normalization, head])
+    expected = model(values).numpy()
+    np.testing.assert_allclose(in_float32(model)(values).numpy(), expected, atol=1e-2)
+    np.testing.assert_allclose(in_float64(in_float32(model))(values).numpy(), expected, atol=1e-2)

@@ -10,7 +10,7 @@ from typing import Any, final
 from explain.errors import CompositeError
 from explain.rules import BIAS_MODES, DEFAULT_EPSILON, RULES, Parameter, Rule
 
-KINDS = frozenset({"dense", "convolution"})
+KINDS = frozenset({"dense", "convolution", "recurrent"})
 ATTENTION_MODES = ("gate", "uniform")
 
 
@@ -21,7 +21,7 @@ class Assignment:
 
     Args:
         rule: The rule.
-        kinds: Kinds of layer, `dense`, `convolution`; empty for any.
+        kinds: Kinds of layer, `dense`, `convolution`, `recurrent`; empty for any.
         layers: Patterns of layer names, as in `block?_*`; empty for any.
         first: True for the first layer with weights above an input only.
     """

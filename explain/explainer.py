@@ -158,9 +158,11 @@ class Explainer:
         def look(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             trace = trace_model(self._model, inputs, self._derived)
             maps = affine_maps(trace)
-            self._composite.check_layers(node.layer for node in maps.values())
+            calls = trace.recurrent
+            self._composite.check_layers([*(m.layer for m in maps.values()), *(c.layer for c in calls.values())])
             rules = assign(trace, maps, self._composite)
             self.rules = [_described(maps[name].layer, maps[name].linear.op.type, rules[name]) for name in maps]
+            self.rules += [_described(call.layer, call.kind, rules[name]) for name, call in calls.items()]
             logits = explained_tensor(trace.outputs[self.explained_output], trace)
             sizes = logits.shape.as_list()[1:]
             self.num_targets = None if None in sizes else math.prod(sizes)

@@ -15,6 +15,7 @@ from explain.linear_map import AffineMap
 from explain.operations import LINEAR_MAPS, PROPAGATE
 from explain.operations.activation import ELEMENTWISE
 from explain.operations.signs import is_non_negative
+from explain.recurrent.propagation import propagate, rule_of
 from explain.relevance import Relevance, accumulate, in_dtype_of, widen
 from explain.rules import Rule
 from explain.trace import Trace
@@ -35,7 +36,7 @@ def affine_maps(trace: Trace) -> dict[str, AffineMap]:
     maps = {}
     taken: set[str] = set()
     for op in trace.operations:
-        if op.name in taken or op.type not in LINEAR_MAPS or not trace.is_signal(op.outputs[0]):
+        if op.name in taken or trace.is_inner(op) or op.type not in LINEAR_MAPS or not trace.is_signal(op.outputs[0]):
             continue
         linear = LINEAR_MAPS[op.type](op, trace)
         if linear is not None:
@@ -46,16 +47,17 @@ def affine_maps(trace: Trace) -> dict[str, AffineMap]:
 
 
 def assign(trace: Trace, maps: dict[str, AffineMap], composite: Composite) -> dict[str, Rule]:
-    """The composite's rule for each affine map, by the name of the map's last operation."""
+    """The composite's rule for each affine map, by its last operation's name, and recurrent layer, by its mark's."""
     below = _above_a_map(trace, maps)
     nodes = [(name, node, id(node.input) not in below) for name, node in maps.items()]
-    return {name: composite.rule(kind=node.kind, layer=node.layer, first=first) for name, node, first in nodes}
+    rules = {name: composite.rule(kind=node.kind, layer=node.layer, first=first) for name, node, first in nodes}
+    return rules | {name: rule_of(call, composite) for name, call in trace.recurrent.items()}
 
 
 def _above_a_map(trace: Trace, maps: dict[str, AffineMap]) -> set[int]:
-    """The tensors that lie above an affine map: what isn't among them is the input, or preprocessing of it."""
+    """The tensors that lie above a layer with weights: what isn't among them is the input, or preprocessing of it."""
     above: set[int] = set()
-    inner = {op.name for node in maps.values() for op in node.operations}
+    inner = {op.name for node in maps.values() for op in node.operations} | trace.recurrent.keys()
     for op in trace.operations:
         if op.name in inner or any(id(tensor) in above for tensor in op.inputs):
             above.update(id(tensor) for tensor in op.outputs)
@@ -163,6 +165,9 @@ class Walk:
             if op.name in self.maps:
                 rule = self.rules[op.name].name
                 self._apply(self.maps[op.name], self.rules[op.name], received[0])
+            elif op.name in self.trace.recurrent:
+                rule = self.rules[op.name].name
+                propagate(self.trace.recurrent[op.name], received, self, self.rules[op.name])
             elif op.type in PROPAGATE:
                 PROPAGATE[op.type](op, received, self)
             else:
@@ -198,10 +203,10 @@ class Walk:
         if self.audit is None:
             return
         per_example = self.audit.per_example
-        node = self.maps.get(op.name)
+        node, call = self.maps.get(op.name), self.trace.recurrent.get(op.name)
         step = Step(
-            layer=node.layer if node else self.trace.layer(op),
-            operation=node.linear.op.type if node else op.type,
+            layer=node.layer if node else call.layer if call else self.trace.layer(op),
+            operation=node.linear.op.type if node else call.kind if call else op.type,
             rule=rule,
             relevance_out=tf.add_n([per_example(r.value()) for r in received if r is not None]),
             relevance_in=tf.add_n([per_example(r.value()) for r in self._sent]) if self._sent else None,

@@ -1,6 +1,6 @@
 """The forward pass of a Keras model as operations of the graph under construction, with their layers' names."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from explain.constants import DerivedConstants, GraphConstants
+from explain.recurrent.recording import Recorder, RecurrentCall, inner_names, without_dropout_masks
 
 # What these operations return depends on the shape of a signal, not on its values: no relevance flows through them.
 _SHAPE_OPERATIONS = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
@@ -23,6 +24,7 @@ class Trace:
         outputs: The model's outputs by name.
         operations: The operations of the forward pass in the order of execution.
         derived: Where the constants of the relevance pass are kept.
+        recurrent: Calls of recurrent layers, by the name of the operation that marks what they returned.
     """
 
     inputs: dict[str, tf.Tensor]
@@ -31,15 +33,18 @@ class Trace:
     layers: Mapping[str, str]
     derived: DerivedConstants
     constants: GraphConstants
+    recurrent: Mapping[str, RecurrentCall] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     _signals: set[int] = field(default_factory=set)
     _consumers: dict[int, list[tf.Operation]] = field(default_factory=dict)
+    _inner: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         self.positions.update((op.name, position) for position, op in enumerate(self.operations))
         self._signals.update(id(tensor) for tensor in self.inputs.values())
+        self._inner = inner_names(list(self.recurrent.values()))
         for op in self.operations:
-            for tensor in op.inputs:
+            for tensor in self._read_by(op):
                 self._consumers.setdefault(id(tensor), []).append(op)
             if op.type not in _SHAPE_OPERATIONS and any(id(tensor) in self._signals for tensor in op.inputs):
                 self._signals.update(id(tensor) for tensor in op.outputs)
@@ -47,6 +52,10 @@ class Trace:
     def is_signal(self, tensor: tf.Tensor) -> bool:
         """The tensor's values depend on the values of an input."""
         return id(tensor) in self._signals
+
+    def is_inner(self, op: tf.Operation) -> bool:
+        """The operation lies within a recurrent layer, which is one step of the pass."""
+        return op.name in self._inner
 
     def is_constant(self, tensor: tf.Tensor) -> bool:
         """The tensor depends on neither the values nor the shape of an input, so that it can be evaluated at export."""
@@ -73,6 +82,12 @@ class Trace:
         """The operations of the forward pass that read the tensor."""
         return self._consumers.get(id(tensor), [])
 
+    def _read_by(self, op: tf.Operation) -> Sequence[tf.Tensor]:
+        if op.name in self.recurrent:
+            call = self.recurrent[op.name]
+            return [call.sequence, *call.initial]
+        return [] if op.name in self._inner else op.inputs
+
     def layer(self, op: tf.Operation) -> str:
         """Name of the innermost layer that the operation was traced in."""
         return self.layers.get(op.name, op.name)
@@ -94,10 +109,11 @@ def trace_model(model: keras.Model, inputs: Mapping[str, tf.Tensor], derived: De
     graph = tf.compat.v1.get_default_graph()
     start = len(graph.get_operations())
     layers: dict[str, str] = {}
-    with _noting_layers(model, graph, layers), _functions_inlined():
+    recorder = Recorder(graph)
+    with _noting_layers(model, graph, layers, recorder), _functions_inlined():
         outputs = call_by_name(model, inputs)
     operations = graph.get_operations()[start:]
-    return Trace(dict(inputs), outputs, operations, layers, derived, GraphConstants(graph))
+    return Trace(dict(inputs), outputs, operations, layers, derived, GraphConstants(graph), recorder.calls)
 
 
 def input_names(model: keras.Model) -> list[str]:
@@ -105,8 +121,8 @@ def input_names(model: keras.Model) -> list[str]:
     tensors = getattr(model, "inputs", None)
     if not tensors:
         raise ValueError(
-            "Expected a model whose inputs are known: functional, sequential, or subclassed and called once on "
-            f"symbolic inputs. Received: {type(model).__name__} '{model.name}' without inputs."
+            "Expected a model whose inputs are known: functional or sequential; wrap a subclassed one, "
+            f"`keras.Model(inputs, model(inputs))`. Received: {type(model).__name__} '{model.name}' without inputs."
         )
     return _unique([_tensor_name(tensor) for tensor in tensors])
 
@@ -123,7 +139,8 @@ def call_by_name(model: keras.Model, inputs: Mapping[str, tf.Tensor]) -> dict[st
     arguments = keras.tree.pack_sequence_as(structure, flat) if not isinstance(structure, list) else flat
     if isinstance(arguments, list) and len(arguments) == 1:
         arguments = arguments[0]
-    outputs = keras.tree.flatten(model(arguments, training=False))
+    with without_dropout_masks(model._flatten_layers()):  # noqa: SLF001
+        outputs = keras.tree.flatten(model(arguments, training=False))
     return dict(zip(output_names(model), outputs, strict=True))
 
 
@@ -143,11 +160,11 @@ def _unique(names: list[str]) -> list[str]:
 
 
 @contextmanager
-def _noting_layers(model: keras.Model, graph: tf.Graph, layers: dict[str, str]) -> Iterator[None]:
+def _noting_layers(model: keras.Model, graph: tf.Graph, layers: dict[str, str], recorder: Recorder) -> Iterator[None]:
     """While a layer's `call` runs, operations that are added to the graph are noted as the innermost layer's."""
     wrapped = list(_all_operations(model))
     for layer in wrapped:
-        object.__setattr__(layer, "call", _noting(layer.call, layer.name, graph, layers))
+        object.__setattr__(layer, "call", _noting(recorder.wrap(layer, layer.call), layer.name, graph, layers))
     try:
         yield
     finally:

@@ -4,8 +4,9 @@ What is copied several times collects the sum; what is padded in or was cut away
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 import tensorflow as tf
@@ -146,47 +147,70 @@ def strided_slice(op: tf.Operation, relevances: list[Relevance | None], walk: "W
     if relevance is None:
         return
     tensor = op.inputs[0]
-    rank = tensor.shape.rank
-    if op.type == "Slice":
-        begin = walk.trace.value(op.inputs[1])
-        spans = [(int(b), 1, False) for b in begin]
-    else:
-        spans = _spans(op, rank, walk)
+    spans = _slice_spans(op, walk) if op.type == "Slice" else _strided_spans(op, tensor.shape.rank, walk)
     route(tensor, relevance, lambda r: _unslice(r, spans, tensor), walk)
 
 
-def _spans(op: tf.Operation, rank: int, walk: "Walk") -> list[tuple[int, int, bool]]:
-    """(first index, stride, whether the axis is dropped) for each axis of the sliced tensor."""
-    masks = {name: op.get_attr(name) for name in ("begin_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")}
+@final
+@dataclass(frozen=True)
+class _Span:
+    """What a slice takes of one axis.
+
+    Args:
+        first: Index of the first element; negative counts from the end.
+        stride: Step.
+        dropped: A single element, and the axis is gone.
+        whole: Everything.
+    """
+
+    first: int = 0
+    stride: int = 1
+    dropped: bool = False
+    whole: bool = True
+
+
+def _slice_spans(op: tf.Operation, walk: "Walk") -> list[_Span]:
+    sizes = walk.trace.value(op.inputs[2]) if walk.trace.is_constant(op.inputs[2]) else None
+    begin = walk.trace.value(op.inputs[1])
+    return [
+        _Span(int(first), whole=bool(first == 0 and sizes is not None and sizes[axis] == -1))
+        for axis, first in enumerate(begin)
+    ]
+
+
+def _strided_spans(op: tf.Operation, rank: int, walk: "Walk") -> list[_Span]:
+    names = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
+    masks = {name: op.get_attr(name) for name in names}
     begin, strides = walk.trace.value(op.inputs[1]), walk.trace.value(op.inputs[3])
     if masks["new_axis_mask"] or (strides < 1).any():
         walk.refuse(op, "Slices with new axes or negative strides have no rule.")
-    spans: list[tuple[int, int, bool]] = []
+    spans: list[_Span] = []
     for position in range(len(begin)):
         bit = 1 << position
         if masks["ellipsis_mask"] & bit:
-            spans.extend([(0, 1, False)] * (rank - len(begin) + 1))
+            spans.extend([_Span()] * (rank - len(begin) + 1))
             continue
         first = 0 if masks["begin_mask"] & bit else int(begin[position])
-        spans.append((first, int(strides[position]), bool(masks["shrink_axis_mask"] & bit)))
-    return spans + [(0, 1, False)] * (rank - len(spans))
+        stride, dropped = int(strides[position]), bool(masks["shrink_axis_mask"] & bit)
+        whole = bool(masks["end_mask"] & bit) and first == 0 and stride == 1 and not dropped
+        spans.append(_Span(first, stride, dropped, whole))
+    return spans + [_Span()] * (rank - len(spans))
 
 
-def _unslice(r: tf.Tensor, spans: list[tuple[int, int, bool]], tensor: tf.Tensor) -> tf.Tensor:
+def _unslice(r: tf.Tensor, spans: list[_Span], tensor: tf.Tensor) -> tf.Tensor:
     """Puts a slice back in its place among zeros."""
-    for axis, (_, _, dropped) in enumerate(spans):
-        if dropped:
+    for axis, span in enumerate(spans):
+        if span.dropped:
             r = tf.expand_dims(r, axis)
     shape = tf.shape(tensor)
-    for axis, (first, stride, _) in enumerate(spans):
-        if first == 0 and stride == 1 and r.shape[axis] is not None and r.shape[axis] == tensor.shape[axis]:
+    for axis, span in enumerate(spans):
+        full = span.first == 0 and r.shape[axis] is not None and r.shape[axis] == tensor.shape[axis]
+        if span.whole or (full and span.stride == 1):
             continue
-        if axis == 0 and first == 0 and stride == 1:
-            continue
-        if stride > 1:
-            r = _zero_stuffed(r, axis, stride)
+        if span.stride > 1:
+            r = _zero_stuffed(r, axis, span.stride)
         size = shape[axis] if tensor.shape[axis] is None else tensor.shape[axis]
-        start = _within(first if first >= 0 else size + first, size)
+        start = _within(span.first if span.first >= 0 else size + span.first, size)
         have = tf.shape(r)[axis] if r.shape[axis] is None else r.shape[axis]
         missing = size - start - have
         if isinstance(missing, int) and missing < 0:

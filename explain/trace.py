@@ -110,7 +110,7 @@ def trace_model(model: keras.Model, inputs: Mapping[str, tf.Tensor], derived: De
     start = len(graph.get_operations())
     layers: dict[str, str] = {}
     recorder = Recorder(graph)
-    with _noting_layers(model, graph, layers, recorder), _functions_inlined():
+    with _noting_layers(model, graph, layers, recorder):
         outputs = call_by_name(model, inputs)
     operations = graph.get_operations()[start:]
     return Trace(dict(inputs), outputs, operations, layers, derived, GraphConstants(graph), recorder.calls)
@@ -139,7 +139,7 @@ def call_by_name(model: keras.Model, inputs: Mapping[str, tf.Tensor]) -> dict[st
     arguments = keras.tree.pack_sequence_as(structure, flat) if not isinstance(structure, list) else flat
     if isinstance(arguments, list) and len(arguments) == 1:
         arguments = arguments[0]
-    with without_dropout_masks(model._flatten_layers()):  # noqa: SLF001
+    with without_dropout_masks(model._flatten_layers()), _functions_inlined():  # noqa: SLF001
         outputs = keras.tree.flatten(model(arguments, training=False))
     return dict(zip(output_names(model), outputs, strict=True))
 

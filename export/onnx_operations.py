@@ -38,11 +38,17 @@ def bucketize(ctx: Any, node: Any, name: str, _arguments: list[Any]) -> None:
     _replace(ctx, node, name, "ReduceSum", [ones.output[0], last.output[0]], keepdims=0)
 
 
+def select(ctx: Any, node: Any, name: str, _arguments: list[Any]) -> None:
+    """`Where`: tf2onnx writes `mask * a + not_mask * b`, seven nodes, and NaN where the other branch is infinite."""
+    _replace(ctx, node, name, "Where", list(node.input))
+
+
 # The shape that tf2onnx takes custom converters in: the function, and arguments for it.
 CONVERTERS: Mapping[str, tuple[Converter, list[Any]]] = {
     "Bucketize": (bucketize, []),
     "Erfc": (erfc, []),
     "Expm1": (expm1, []),
+    "SelectV2": (select, []),
 }
 
 

@@ -242,7 +242,7 @@ def test_padding_changes_nothing():
 def test_tokens_of_a_masked_embedding_are_explained():
     with double():
         tokens = keras.Input((None,), name="tokens", dtype="int32")
-        h = layers.LSTM(UNITS)(layers.Embedding(9, FEATURES, mask_zero=True)(tokens))
+        h = layers.LSTM(UNITS)(layers.Embedding(9, FEATURES, mask_zero=True, name="embedding")(tokens))
         model = randomized(keras.Model(tokens, h))
     oracle = Recurrent(model.layers[-1])
     values = np.array([[3, 1, 8, 0, 0], [2, 2, 5, 7, 1]], np.int32)

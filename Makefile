@@ -42,15 +42,18 @@ install: $(VENV)/.dev ## the virtual environment, from locked dependencies
 demo: $(VENV)/.build ## train, export, verify, serve, predict and explain on real digits
 	@$(BIN)/whyserve demo
 
+# Two at a time, a file in one piece: most of the time goes into TensorFlow's start and single threads.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
+
 test: $(VENV)/.dev ## every test
-	@$(BIN)/python -m pytest --durations=15
+	@$(PYTEST) --durations=15
 
 check: $(VENV)/.dev ## format, lint, types, import contracts, fast tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
-	@$(BIN)/python -m pytest -q -m "not slow"
+	@$(PYTEST) -q -m "not slow"
 
 format: $(VENV)/.dev ## format the code and mend what the linter can
 	@$(BIN)/ruff format .

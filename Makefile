@@ -3,6 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(BIN)/uv
+CLIENTS := .venv-clients
 SOURCES := whyserve models explain export serving
 
 # Quieter TensorFlow; no GPU is looked for on machines that have none.
@@ -37,6 +38,13 @@ $(VENV)/.dev: $(VENV)/.build requirements/dev.txt
 	@$(UV) pip install --python $(BIN)/python --require-hashes -r requirements/dev.txt
 	@touch $@
 
+# Strangers' clients need an older protobuf than ours, and prove more where they share nothing with the server.
+$(CLIENTS)/.installed: $(VENV)/.bootstrap requirements/clients.txt
+	@echo "-- installing the clients that the tests ask the server with"
+	@$(UV) venv --quiet --allow-existing --python $(BIN)/python $(CLIENTS)
+	@$(UV) pip install --quiet --python $(CLIENTS)/bin/python --require-hashes -r requirements/clients.txt
+	@touch $@
+
 install: $(VENV)/.dev ## the virtual environment, from locked dependencies
 
 demo: $(VENV)/.build ## train, export, verify, serve, predict and explain on real digits
@@ -45,7 +53,7 @@ demo: $(VENV)/.build ## train, export, verify, serve, predict and explain on rea
 # Two at a time, a file in one piece: most of the time goes into TensorFlow's start and single threads.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test: $(VENV)/.dev ## every test
+test: $(VENV)/.dev $(CLIENTS)/.installed ## every test
 	@$(PYTEST) --durations=15
 
 check: $(VENV)/.dev ## format, lint, types, import contracts, fast tests
@@ -66,10 +74,11 @@ protos: $(VENV)/.dev ## generate the message classes from serving/protos/*.proto
 COMPILE = $(UV) pip compile --quiet --upgrade --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate
 lock: $(VENV)/.bootstrap ## bring the locked dependencies up to date
 	@$(COMPILE) requirements/bootstrap.in -o requirements/bootstrap.txt
-	@$(COMPILE) pyproject.toml --extra build --extra dev -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml --extra build --extra tracing --extra dev -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml --extra build -c requirements/dev.txt -o requirements/build.txt
-	@$(COMPILE) pyproject.toml --extra cpu -c requirements/dev.txt -o requirements/server.txt
-	@$(COMPILE) pyproject.toml --extra gpu -c requirements/dev.txt -o requirements/server-gpu.txt
+	@$(COMPILE) pyproject.toml --extra cpu --extra tracing -c requirements/dev.txt -o requirements/server.txt
+	@$(COMPILE) pyproject.toml --extra gpu --extra tracing -c requirements/dev.txt -o requirements/server-gpu.txt
+	@$(COMPILE) requirements/clients.in -o requirements/clients.txt
 
 clean: ## remove what was made here: environment, demo, caches
-	@rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	@rm -rf $(VENV) $(CLIENTS) demo .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -1,20 +1,14 @@
 """PredictionService, ModelService and grpc.health.v1 over the data plane."""
 
-import asyncio
-import logging
-import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import grpc
-from google.protobuf.message import DecodeError, Message
 
-from serving.errors import Code, ServingError, invalid_argument
+from serving.errors import Code, invalid_argument
 from serving.grpc.health import HealthService
 from serving.grpc.metadata import signature_def_map
-from serving.grpc.status import details, status_code
 from serving.grpc.tensors import decode_tensor, encode_tensor
+from serving.grpc.unary import Call, observe, unary
 from serving.protos import get_model_metadata_pb2, get_model_status_pb2, model_service_pb2, predict_pb2
 from serving.protos import prediction_service_pb2 as prediction_service
 from serving.protos.convert import model_spec_from_proto, model_spec_to_proto
@@ -23,8 +17,6 @@ from serving.types import ModelSpec
 if TYPE_CHECKING:
     from serving.data_plane import DataPlane
     from serving.metrics import Metrics
-
-logger = logging.getLogger(__name__)
 
 PREDICTION_SERVICE = prediction_service.DESCRIPTOR.services_by_name["PredictionService"].full_name
 MODEL_SERVICE = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
@@ -35,22 +27,6 @@ NOT_SERVED = {
     "MultiInference": "MultiInference is not served. Ask Predict once for each task.",
     "HandleReloadConfigRequest": "HandleReloadConfigRequest is not served. New versions are found without it.",
 }
-
-Request = TypeVar("Request", bound=Message)
-
-
-@dataclass
-class Call:
-    """What is known of a request while it is answered, for the metrics."""
-
-    rpc: str
-    model: str = ""
-    version: int | None = None
-    signature: str = ""
-
-    def answered_by(self, spec: ModelSpec) -> None:
-        """Notes which model, version and signature the request has reached."""
-        self.model, self.version, self.signature = spec.name, spec.version, spec.signature_name
 
 
 def add_services(
@@ -85,10 +61,14 @@ class Service:
     def handlers(self) -> tuple[Any, Any]:
         """The handlers to register with a `grpc.aio.Server`."""
         prediction = {
-            "Predict": self._unary(self.predict, predict_pb2.PredictRequest),
-            "GetModelMetadata": self._unary(self.get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest),
+            "Predict": unary(self._metrics, self.predict, predict_pb2.PredictRequest),
+            "GetModelMetadata": unary(
+                self._metrics, self.get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest
+            ),
         }
-        model = {"GetModelStatus": self._unary(self.get_model_status, get_model_status_pb2.GetModelStatusRequest)}
+        model = {
+            "GetModelStatus": unary(self._metrics, self.get_model_status, get_model_status_pb2.GetModelStatusRequest)
+        }
         for name in ("Classify", "Regress", "MultiInference"):
             prediction[name] = self._not_served(name)
         model["HandleReloadConfigRequest"] = self._not_served("HandleReloadConfigRequest")
@@ -147,63 +127,12 @@ class Service:
             reply.model_version_status.add(version=version.version, state=int(version.state), status=status_proto)
         return reply
 
-    def _unary(
-        self, method: Callable[[Request, float | None, Call], Awaitable[Message]], request_type: type[Request]
-    ) -> Any:
-        """A handler that parses the request itself: garbage gets a clear answer, and no stack trace in the log."""
-        rpc = method.__name__.replace("_", " ").title().replace(" ", "")
-
-        async def answer(content: bytes, context: Any) -> bytes | None:
-            call, start = Call(rpc), time.perf_counter()
-            try:
-                request = _parse(request_type, content)
-                reply = (await method(request, context.time_remaining(), call)).SerializeToString()
-            except asyncio.CancelledError:
-                self._observe(call, Code.CANCELLED, time.perf_counter() - start)
-                raise
-            except ServingError as error:
-                failure = error
-            except Exception:
-                logger.exception("%s failed", rpc)
-                failure = ServingError(
-                    Code.INTERNAL, f"{rpc} failed inside the server, which is still up. Its log says why."
-                )
-            else:
-                self._observe(call, Code.OK, time.perf_counter() - start)
-                return reply
-            self._observe(call, failure.code, time.perf_counter() - start)
-            await context.abort(status_code(failure.code), details(failure))
-            return None
-
-        return grpc.unary_unary_rpc_method_handler(answer)
-
     def _not_served(self, name: str) -> Any:
         async def answer(_content: bytes, context: Any) -> None:
-            self._observe(Call(name), Code.UNIMPLEMENTED, 0.0)
+            observe(self._metrics, Call(name), Code.UNIMPLEMENTED, 0.0)
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, NOT_SERVED[name])
 
         return grpc.unary_unary_rpc_method_handler(answer)
-
-    def _observe(self, call: Call, code: Code, seconds: float) -> None:
-        self._metrics.observe_request(
-            model=call.model,
-            version=call.version,
-            signature=call.signature,
-            api=call.rpc,
-            entrypoint="GRPC",
-            code=code,
-            seconds=seconds,
-        )
-
-
-def _parse(request_type: type[Request], content: bytes) -> Request:
-    try:
-        return request_type.FromString(content)
-    except DecodeError as error:
-        raise invalid_argument(
-            f"Expected a {request_type.DESCRIPTOR.full_name}. Received: {len(content)} bytes that are no such message. "
-            "Compile the client from TensorFlow Serving's .proto files."
-        ) from error
 
 
 def _required_spec(request: Any) -> ModelSpec:

@@ -7,6 +7,7 @@ for three things only: the map with another kernel, the transposed map, and the 
 
 import abc
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import final
@@ -59,6 +60,13 @@ class Kernel:
         """w + factor * other."""
         return Kernel((self.values + factor * other.values).astype(self.values.dtype), part=part)
 
+    def beside(self, others: Sequence["Kernel"]) -> "Kernel":
+        """This kernel and others in one that reads all their inputs, one after another on the channels."""
+        parts = [self, *others]
+        return Kernel(
+            np.concatenate([part.values for part in parts], axis=-2), part="_".join(part.part for part in parts)
+        )
+
     def squared(self) -> "Kernel":
         """w * w."""
         return Kernel(np.square(self.values), part="squared")
@@ -96,6 +104,11 @@ class LinearMap(abc.ABC):
         self.kernel = kernel
         self.layer = layer
         self._derived = derived
+
+    def stacks(self, count: int) -> bool:
+        """Whether products of `count` signals are computed faster at once, on the channels of one signal."""
+        del count
+        return False
 
     @abc.abstractmethod
     def forward(self, x: tf.Tensor, kernel: Kernel) -> tf.Tensor:
@@ -169,6 +182,10 @@ class AffineMap:
         if shift is not None:
             bias = shift if bias is None else bias + shift
         return replace(self, kernel=kernel, bias=bias, output=op.outputs[0], operations=(*self.operations, op))
+
+    def stacks(self, count: int) -> bool:
+        """See `LinearMap.stacks`."""
+        return self.linear.stacks(count)
 
     @property
     def _same_layout(self) -> bool:

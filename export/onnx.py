@@ -23,6 +23,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from tf2onnx import optimizer, tf_loader, tfonnx
 
 from export.errors import ConversionError
+from export.onnx_fusions import transpose_narrow_convolutions
 from export.onnx_naming import rename_internals
 from export.onnx_operations import CONVERTERS
 from export.onnx_passes import lean_passes
@@ -83,6 +84,7 @@ def write_onnx(path: Path, signature: Signature, graph_name: str) -> None:
         del graph_def
     _refuse_unknown_operations(model, path.name)
     _set_interface(model, signature, path.name)
+    transpose_narrow_convolutions(model)
     rename_internals(model)
     model.graph.name = graph_name
     model.doc_string = model.graph.doc_string = ""

@@ -88,6 +88,10 @@ class ConvolutionMap(WindowedMap):
         super().__init__(op, kernel, windows, trace)
         self.groups = op.inputs[0].shape[-1] // kernel.values.shape[-2]
 
+    def stacks(self, count: int) -> bool:
+        """An image has so few channels that most of what a runtime computes for one part is thrown away."""
+        return self.groups == 1 and count * self.input.shape[-1] <= _VECTOR_CHANNELS
+
     def forward(self, x: tf.Tensor, kernel: Kernel) -> tf.Tensor:
         """The convolution with another kernel."""
         w = self.windows
@@ -97,7 +101,7 @@ class ConvolutionMap(WindowedMap):
         """The transposed convolution, as a convolution."""
         if any(stride > 1 for stride in self.windows.strides):
             return self._strided_adjoint(c, kernel)
-        block = self._block()
+        block = self._block(kernel)
         if block > 1:
             return self._blocked_adjoint(c, kernel, block)
         flipped = _swap_channels(flip(kernel.values), self.groups)
@@ -105,7 +109,11 @@ class ConvolutionMap(WindowedMap):
         padding = _named_padding(self._adjoint_padding(c), w.extents)
         return _convolve(c, self._constant(kernel, c.dtype, "flipped", flipped), w.strides, padding, w.dilations)
 
-    def _block(self) -> int:
+    def _channels(self, kernel: Kernel) -> int:
+        """How many channels the kernel reads; those of the input, or several times as many."""
+        return int(kernel.values.shape[-2]) * self.groups
+
+    def _block(self, kernel: Kernel) -> int:
         """Side of the blocks that the transposed map writes at once, 1 for single positions.
 
         Runtimes compute channels in groups of 8 or 16. With the 3 channels of an image most of that is thrown away, so
@@ -115,7 +123,7 @@ class ConvolutionMap(WindowedMap):
         plain = self.groups == 1 and self.windows.dilations == (1, 1)
         if not plain or not all(isinstance(size, int) for size in sizes):
             return 1
-        channels = self.input.shape[-1]
+        channels = self._channels(kernel)
         fitting = [b for b in (4, 2) if channels * b * b <= _VECTOR_CHANNELS and all(s % b == 0 for s in sizes)]
         return fitting[0] if fitting else 1
 
@@ -130,7 +138,7 @@ class ConvolutionMap(WindowedMap):
         strides = (block,) * rank
         constant = self._constant(kernel, c.dtype, f"blocks{block}", np.concatenate(shifted, axis=-1))
         stacked = _convolve(c, constant, strides, self._adjoint_padding(c), (1,) * rank)
-        return depth_to_space(stacked, strides, self.input.shape[-1])
+        return depth_to_space(stacked, strides, self._channels(kernel))
 
     def _strided_adjoint(self, c: tf.Tensor, kernel: Kernel) -> tf.Tensor:
         w = self.windows
@@ -139,7 +147,7 @@ class ConvolutionMap(WindowedMap):
         stacked = _convolve(
             c, self._constant(kernel, c.dtype, "phases", phases), (1,) * len(reach), tuple(padding), (1,) * len(reach)
         )
-        channels = self.input.shape[-1]
+        channels = self._channels(kernel)
         if self.groups > 1:
             stacked = _ungroup_phases(stacked, self.groups, math.prod(w.strides), channels)
         sizes = spatial_sizes(self.input)

@@ -98,9 +98,22 @@ def combine(node: AffineMap, parts: Sequence[Distribution]) -> Distribution:
 
 
 def _forward(node: AffineMap, branch: Branch) -> tf.Tensor:
-    parts = [node.forward(term.x, term.kernel) for term in branch.terms]
+    parts = _products(node, branch.terms)
     z = parts[0] if len(parts) == 1 else tf.add_n(parts)
     return z if branch.bias is None else z + tf.constant(branch.bias, z.dtype)
+
+
+def _products(node: AffineMap, terms: Sequence[Term]) -> list[tf.Tensor]:
+    """Products that sum to the branch's z without bias; where the map prefers it, all of them as one."""
+    alike = len({term.x.shape[0] for term in terms}) == 1  # constants stand for the whole batch in one row
+    if len(terms) > 1 and alike and node.stacks(len(terms)):
+        return [node.forward(tf.concat([term.x for term in terms], axis=-1), _stacked(terms))]
+    return [node.forward(term.x, term.kernel) for term in terms]
+
+
+def _stacked(terms: Sequence[Term]) -> Kernel:
+    first, *others = terms
+    return first.kernel.beside([term.kernel for term in others])
 
 
 def _coefficients(
@@ -117,10 +130,17 @@ def _coefficients(
 
 def _share_out(node: AffineMap, terms: Sequence[Term], c: tf.Tensor) -> Relevance:
     """sum_p x_p W_p^T c. With one term that is the input itself, the gradient form is kept."""
-    adjoints = [node.adjoint(c, term.kernel) for term in terms]
+    adjoints = _adjoints(node, terms, c)
     if len(terms) == 1 and terms[0].x is widen(node.input):
         return Relevance(node.input, gradient=adjoints[0])
     return Relevance(node.input, relevance=tf.add_n([t.x * g for t, g in zip(terms, adjoints, strict=True)]))
+
+
+def _adjoints(node: AffineMap, terms: Sequence[Term], c: tf.Tensor) -> list[tf.Tensor]:
+    """W_p^T c of each term."""
+    if len(terms) > 1 and node.stacks(len(terms)):
+        return list(tf.split(node.adjoint(c, _stacked(terms)), len(terms), axis=-1))
+    return [node.adjoint(c, term.kernel) for term in terms]
 
 
 def _evenly(node: AffineMap, spread: tf.Tensor) -> tf.Tensor:

@@ -11,7 +11,21 @@ import click
 from whyserve import __version__
 from whyserve.command import Command
 
-COMMANDS = ("list", "train", "export", "verify", "serve", "predict", "explain", "benchmark", "coverage", "demo")
+COMMANDS = (
+    "list",
+    "train",
+    "export",
+    "verify",
+    "serve",
+    "predict",
+    "explain",
+    "log",
+    "faithfulness",
+    "benchmark",
+    "rollout",
+    "coverage",
+    "demo",
+)
 # What a shell reports for a command that SIGINT ended.
 INTERRUPTED = 130
 

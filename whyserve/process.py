@@ -76,6 +76,7 @@ class ServerProcess:
     ) -> None:
         self.port, self.rest_api_port = free_ports(2)
         self.name = name
+        self.engine = engine
         self._log = log
         self._arguments = serve_arguments(
             model, name, port=self.port, rest_api_port=self.rest_api_port, engine=engine, flags=flags

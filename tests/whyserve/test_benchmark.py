@@ -8,6 +8,8 @@ from serving.types import Signature
 from tests.whyserve.conftest import run_whyserve
 from whyserve.benchmark.in_process import Spread, measure
 from whyserve.benchmark.inputs import real_inputs, rows_of
+from whyserve.benchmark.json_cost import measure_parsing
+from whyserve.benchmark.load import percentiles
 from whyserve.benchmark.machine import Machine, resident_mb
 from whyserve.errors import CommandError
 
@@ -66,6 +68,25 @@ def test_a_bundle_without_warm_up_requests_is_refused(tmp_path):
         real_inputs(tmp_path)
 
 
+def test_percentiles_are_in_milliseconds_and_of_all_latencies():
+    figures = percentiles([number / 1000 for number in range(1000, 0, -1)])
+    assert figures == pytest.approx(
+        {"p50_ms": 501.0, "p90_ms": 901.0, "p99_ms": 991.0, "p999_ms": 1000.0, "max_ms": 1000.0}
+    )
+
+
+def test_percentiles_of_nothing_are_zero():
+    assert set(percentiles([]).values()) == {0.0}
+
+
+def test_every_way_to_send_an_image_is_timed():
+    cases = {each.what.strip(): each for each in measure_parsing((1, 8, 8, 3))}
+    assert len(cases) == 5
+    assert all(each.parse_ms > 0 for each in cases.values())
+    # 192 float32 are 768 bytes, and what names them.
+    assert 0.000768 < cases["gRPC, tensor_content"].size_mb < 0.000850
+
+
 @pytest.mark.slow
 def test_inputs_are_the_real_ones_that_the_bundle_carries(repository, samples):
     images = real_inputs(repository / "digits" / "1")["image"]
@@ -88,7 +109,11 @@ def test_a_benchmark_measures_both_engines_in_process_and_served(repository):
         for signature in ("predict", "explain")
         for api in ("rest", "grpc")
     }
-    assert all(each["requests_per_s"] > 0 and each["median_ms"] > 0 for each in report["served"])
+    assert all(each["requests_per_s"] > 0 and each["p50_ms"] > 0 for each in report["served"])
+    assert {(each["engine"], each["api"]) for each in report["latency"]} == {
+        (engine, api) for engine in ("onnxruntime", "tensorflow") for api in ("rest", "grpc")
+    }
+    assert all(0 < each["p50_ms"] <= each["p99_ms"] <= each["max_ms"] for each in report["latency"])
     assert report["start"]["first_answer_s"] > 0
     assert report["start"]["resident_mb"] > 10
     assert report["machine"]["cores"] >= 1

@@ -5,6 +5,7 @@ machine it shares the processor with the server.
 """
 
 import asyncio
+import contextlib
 import itertools
 import json
 import sys
@@ -16,8 +17,19 @@ from typing import Any
 
 OK = b"HTTP/1.1 200"
 LENGTH = b"content-length:"
-# Each sends one request and waits for its answer.
-Send = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A connection that is kept open.
+
+    Args:
+        send: Sends the request and waits for its answer.
+        close: Ends the connection.
+    """
+
+    send: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -32,6 +44,8 @@ class Plan:
         body: The request body, base64.
         connections: How many connections to keep busy.
         requests: How many requests to send in all, the warm-up not counted.
+        rate_per_s: Requests are sent at this rate whether or not earlier ones were answered, and a latency counts from
+            when the request was due; 0: each connection sends when its last request was answered.
     """
 
     api: str
@@ -40,46 +54,65 @@ class Plan:
     path: str
     body: str
     connections: int
-    requests: int
+    requests: int = 0
+    rate_per_s: float = 0.0
 
 
 async def generate(plan: Plan) -> dict[str, float]:
     """Keeps every connection busy until all requests are answered; requests per second and latencies."""
     open_connections = open_rest if plan.api == "rest" else open_grpc
-    senders = await open_connections(plan)
-    await asyncio.gather(*(_work(send, iter(range(3)), []) for send in senders))
+    connections = await open_connections(plan)
+    await asyncio.gather(*(_work(each, iter(range(3)), []) for each in connections))
     counter = itertools.islice(itertools.count(), plan.requests)
     latencies: list[float] = []
     start = time.perf_counter()
-    await asyncio.gather(*(_work(send, counter, latencies) for send in senders))
+    if plan.rate_per_s:
+        await asyncio.gather(*(_work_at(each, counter, latencies, start, plan.rate_per_s) for each in connections))
+    else:
+        await asyncio.gather(*(_work(each, counter, latencies) for each in connections))
     seconds = time.perf_counter() - start
-    latencies.sort()
-    return {
-        "requests_per_s": plan.requests / seconds,
-        "median_ms": 1000 * latencies[len(latencies) // 2],
-        "p99_ms": 1000 * latencies[min(len(latencies) - 1, len(latencies) * 99 // 100)],
-    }
+    await asyncio.gather(*(each.close() for each in connections))
+    return {"requests_per_s": plan.requests / seconds, **percentiles(latencies)}
 
 
-async def _work(send: Send, counter: Iterator[int], latencies: list[float]) -> None:
+def percentiles(latencies: Sequence[float]) -> dict[str, float]:
+    """Percentiles of latencies in seconds, in milliseconds; all 0 where there are none."""
+    ordered = sorted(latencies) or [0.0]
+    shares = {"p50_ms": 0.5, "p90_ms": 0.9, "p99_ms": 0.99, "p999_ms": 0.999, "max_ms": 1.0}
+    last = len(ordered) - 1
+    return {name: 1000 * ordered[min(last, int(share * len(ordered)))] for name, share in shares.items()}
+
+
+async def _work(connection: Connection, counter: Iterator[int], latencies: list[float]) -> None:
     """One connection: takes the next request off the common counter."""
     for _ in counter:
         start = time.perf_counter()
-        await send()
+        await connection.send()
         latencies.append(time.perf_counter() - start)
 
 
-async def open_rest(plan: Plan) -> Sequence[Send]:
+async def _work_at(
+    connection: Connection, counter: Iterator[int], latencies: list[float], start: float, rate_per_s: float
+) -> None:
+    """One connection of a load with a rate: a request that had to wait for a free connection counts as late."""
+    for number in counter:
+        due = start + number / rate_per_s
+        await asyncio.sleep(max(0.0, due - time.perf_counter()))
+        await connection.send()
+        latencies.append(time.perf_counter() - due)
+
+
+async def open_rest(plan: Plan) -> Sequence[Connection]:
     """Connections that speak HTTP/1.1 and are kept alive."""
     body = b64decode(plan.body)
     lines = (f"POST {plan.path} HTTP/1.1", f"Host: {plan.host}", "Content-Type: application/json")
     request = "\r\n".join((*lines, f"Content-Length: {len(body)}", "", "")).encode() + body
     return [
-        _rest_sender(*await asyncio.open_connection(plan.host, plan.port), request) for _ in range(plan.connections)
+        _rest_connection(*await asyncio.open_connection(plan.host, plan.port), request) for _ in range(plan.connections)
     ]
 
 
-def _rest_sender(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> Send:
+def _rest_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> Connection:
     async def send() -> None:
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
@@ -88,24 +121,31 @@ def _rest_sender(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, req
         if not head.startswith(OK):
             raise RuntimeError(f"Expected status 200. Received: {head.splitlines()[0]!r} {body[:300]!r}")
 
-    return send
+    async def close() -> None:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+    return Connection(send, close)
 
 
-async def open_grpc(plan: Plan) -> Sequence[Send]:
+async def open_grpc(plan: Plan) -> Sequence[Connection]:
     """Channels that don't share a connection."""
     import grpc.aio
 
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
     channels = [grpc.aio.insecure_channel(f"{plan.host}:{plan.port}", options=options) for _ in range(plan.connections)]
     body = b64decode(plan.body)
-    return [_grpc_sender(channel.unary_unary(plan.path), body) for channel in channels]
+    return [_grpc_connection(channel, plan.path, body) for channel in channels]
 
 
-def _grpc_sender(call: Any, request: bytes) -> Send:
+def _grpc_connection(channel: Any, path: str, request: bytes) -> Connection:
+    call = channel.unary_unary(path)
+
     async def send() -> None:
         await call(request)
 
-    return send
+    return Connection(send, channel.close)
 
 
 def main() -> int:

@@ -13,13 +13,24 @@ from serving.engines.registry import create_engine
 from serving.types import DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE
 from whyserve.benchmark.in_process import InProcess, measure
 from whyserve.benchmark.inputs import real_inputs, rows_of
+from whyserve.benchmark.json_cost import Parsing, measure_parsing
 from whyserve.benchmark.machine import Machine
-from whyserve.benchmark.served import FLAGS, Served, Startup, measure_served, measure_start
+from whyserve.benchmark.served import (
+    FLAGS,
+    Latency,
+    Served,
+    Startup,
+    measure_latency,
+    measure_served,
+    measure_start,
+)
 from whyserve.process import ServerProcess, interruptible
 
 ENGINES = ("onnxruntime", "tensorflow")
 BATCHES = (1, 8, 32)
 STARTS = 3
+# The share of the most that it can take at which a server is usually run.
+_USUAL_LOAD = 0.5
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,8 @@ class Report:
     machine: Machine
     in_process: list[InProcess]
     served: list[Served]
+    latency: list[Latency]
+    parsing: list[Parsing]
     start: Startup
 
 
@@ -44,6 +57,7 @@ class Benchmark:
         batches: Rows of a request.
         budget_s: Seconds for each engine and batch in process, and for each load.
         connections: How many connections a load keeps busy.
+        rate_per_s: Requests per second for the latencies; None: half of what each API could take.
     """
 
     bundle: Path
@@ -52,6 +66,7 @@ class Benchmark:
     batches: Sequence[int] = BATCHES
     budget_s: float = 1.5
     connections: int = 8
+    rate_per_s: float | None = None
 
     def run(self) -> Report:
         """Measures everything."""
@@ -59,6 +74,7 @@ class Benchmark:
         sample = real_inputs(self.bundle)
         in_process: list[InProcess] = []
         served: list[Served] = []
+        latency: list[Latency] = []
         with interruptible(), _repository(self.bundle, name) as (model, log):
             self.say(f"{ENGINES[0]}: start to first answer, and memory")
             start = measure_start(model, name, rows_of(sample, 1), engine=ENGINES[0], log=log, times=STARTS)
@@ -67,8 +83,10 @@ class Benchmark:
                 in_process += times
                 with ServerProcess(model, name, log=log, engine=engine, flags=FLAGS) as server:
                     server.wait_until_available()
-                    served += [one for each in times for one in self._measure_server(server, each, sample)]
-        return Report(str(self.bundle), Machine.here(), in_process, served, start)
+                    loads = [one for each in times for one in self._measure_server(server, each, sample)]
+                    latency += self._measure_latency(server, loads, sample)
+                    served += loads
+        return Report(str(self.bundle), Machine.here(), in_process, served, latency, measure_parsing(), start)
 
     def _measure_engine(self, engine: str, sample: Mapping[str, np.ndarray]) -> list[InProcess]:
         loaded = create_engine(engine).load(self.bundle)
@@ -99,6 +117,17 @@ class Benchmark:
                 budget_s=self.budget_s,
             )
         return results
+
+    def _measure_latency(
+        self, server: ServerProcess, loads: Sequence[Served], sample: Mapping[str, np.ndarray]
+    ) -> list[Latency]:
+        batch = self.batches[0]
+        most = {one.api: one.requests_per_s for one in loads if (one.batch, one.signature) == (batch, "predict")}
+        rates = {api: self.rate_per_s or rate * _USUAL_LOAD for api, rate in most.items()}
+        self.say(
+            f"{server.engine}, batch {batch}: latencies at " + ", ".join(f"{r:.0f}/s {a}" for a, r in rates.items())
+        )
+        return measure_latency(server, rows_of(sample, batch), rates_per_s=rates, budget_s=self.budget_s)
 
 
 @contextmanager

@@ -27,6 +27,8 @@ VERBS = {DEFAULT_SIGNATURE: "predict", EXPLAIN_SIGNATURE: "explain"}
 # No load balancer has to notice that this server goes.
 FLAGS = ("--drain_delay_s=0",)
 MIN_REQUESTS = 50
+# More than are ever busy at a rate that the server can bear.
+RATE_CONNECTIONS = 64
 LOAD_TIMEOUT_S = 120.0
 POLL_S = 0.005
 
@@ -42,8 +44,27 @@ class Served:
     connections: int
     requests: int
     requests_per_s: float
-    median_ms: float
+    p50_ms: float
+    p90_ms: float
     p99_ms: float
+    p999_ms: float
+    max_ms: float
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Latencies of predictions at a rate, from when each request was due to its answer, in milliseconds."""
+
+    engine: str
+    batch: int
+    api: str
+    rate_per_s: float
+    requests: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    p999_ms: float
+    max_ms: float
 
 
 @dataclass(frozen=True)
@@ -85,13 +106,38 @@ def measure_served(
     requests = max(MIN_REQUESTS, int(expected_per_s * budget_s))
     batch = len(next(iter(inputs.values())))
     results = []
-    for plan in (_rest_plan(server, signature, inputs), _grpc_plan(server, signature, inputs)):
-        figures = _generate({**plan, "connections": connections, "requests": requests})
+    for plan in (rest_plan(server, signature, inputs), grpc_plan(server, signature, inputs)):
+        figures = _generate(make_plan(plan, connections=connections, requests=requests))
         results.append(Served(engine, batch, VERBS[signature], plan["api"], connections, requests, **figures))
     return results
 
 
-def _rest_plan(server: ServerProcess, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, str]:
+def measure_latency(
+    server: ServerProcess, inputs: Mapping[str, np.ndarray], *, rates_per_s: Mapping[str, float], budget_s: float
+) -> list[Latency]:
+    """Sends predictions at a rate that doesn't wait for answers, so that a slow one delays those after it, as in life.
+
+    Args:
+        server: A server that is ready.
+        inputs: What every request carries.
+        rates_per_s: For `rest` and `grpc`, requests per second.
+        budget_s: About how many seconds each load may take.
+
+    Returns:
+        One result for each API.
+    """
+    results = []
+    for plan in (rest_plan(server, DEFAULT_SIGNATURE, inputs), grpc_plan(server, DEFAULT_SIGNATURE, inputs)):
+        rate = rates_per_s[plan["api"]]
+        requests = max(MIN_REQUESTS, int(rate * budget_s))
+        figures = _generate(make_plan(plan, connections=RATE_CONNECTIONS, requests=requests, rate_per_s=rate))
+        figures.pop("requests_per_s")
+        results.append(Latency(server.engine, len(next(iter(inputs.values()))), plan["api"], rate, requests, **figures))
+    return results
+
+
+def rest_plan(server: ServerProcess, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """What the load generator sends over REST."""
     path = f"/v1/models/{server.name}:{VERBS[signature]}"
     return {
         "api": "rest",
@@ -101,7 +147,8 @@ def _rest_plan(server: ServerProcess, signature: str, inputs: Mapping[str, np.nd
     }
 
 
-def _grpc_plan(server: ServerProcess, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, str]:
+def grpc_plan(server: ServerProcess, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """What the load generator sends over gRPC."""
     request = PredictRequest()
     request.model_spec.name = server.name
     request.model_spec.signature_name = signature
@@ -111,14 +158,28 @@ def _grpc_plan(server: ServerProcess, signature: str, inputs: Mapping[str, np.nd
     return {"api": "grpc", "port": str(server.port), "path": GRPC_METHOD, "body": body}
 
 
-def _generate(plan: Mapping[str, object]) -> dict[str, float]:
-    content = asdict(Plan(host="127.0.0.1", **{**plan, "port": int(str(plan["port"]))}))  # type: ignore[arg-type]
+def make_plan(request: Mapping[str, str], *, connections: int, requests: int = 0, rate_per_s: float = 0.0) -> Plan:
+    """A plan for the load generator, of what `rest_plan` or `grpc_plan` gave."""
+    return Plan(
+        request["api"],
+        "127.0.0.1",
+        int(request["port"]),
+        request["path"],
+        request["body"],
+        connections=connections,
+        requests=requests,
+        rate_per_s=rate_per_s,
+    )
+
+
+def _generate(plan: Plan) -> dict[str, float]:
+    content = asdict(plan)
     command = [sys.executable, "-m", "whyserve.benchmark.load"]
     result = subprocess.run(
         command, input=json.dumps(content), capture_output=True, text=True, timeout=LOAD_TIMEOUT_S, check=False
     )
     if result.returncode != 0:
-        raise CommandError(f"The load on {plan['path']} failed: {result.stderr.strip().splitlines()[-1]}")
+        raise CommandError(f"The load on {plan.path} failed: {result.stderr.strip().splitlines()[-1]}")
     figures: dict[str, float] = json.loads(result.stdout)
     return figures
 
@@ -146,8 +207,7 @@ def measure_start(
             _ask_until_answered(server, body)
             seconds.append(time.monotonic() - server.started_at)
             now, _ = resident_mb(server.pid)
-            plan = _rest_plan(server, DEFAULT_SIGNATURE, inputs)
-            _generate({**plan, "connections": 8, "requests": 500})
+            _generate(make_plan(rest_plan(server, DEFAULT_SIGNATURE, inputs), connections=8, requests=500))
             after, peak = resident_mb(server.pid)
     return Startup(engine, statistics.median(seconds), tuple(seconds), now, after, peak)
 

@@ -17,6 +17,7 @@ EXAMPLES = (
     "whyserve benchmark models_repo/digits/1 --batch 1 --batch 64 --json",
 )
 TIMES = ["engine", ">batch", ">predict ms", ">explain ms", ">explain / predict", ">pairs"]
+LATENCIES = ["engine", ">batch", "API", ">per second", ">p50 ms", ">p90 ms", ">p99 ms", ">p99.9 ms", ">worst ms"]
 RATES = ["engine", ">batch", "what", ">in process", ">REST", ">gRPC", ">REST p99 ms", ">gRPC p99 ms"]
 
 
@@ -38,6 +39,12 @@ RATES = ["engine", ">batch", "what", ">in process", ">REST", ">gRPC", ">REST p99
 )
 @click.option("--connections", type=click.IntRange(min=1), default=8, show_default=True, help="Of each load.")
 @click.option(
+    "--rate",
+    "rate_per_s",
+    type=click.FloatRange(min=1),
+    help="Requests per second for the latencies. [default: half of what each API can take]",
+)
+@click.option(
     "--seconds",
     "budget_s",
     type=click.FloatRange(min=0.1),
@@ -53,6 +60,7 @@ def command(
     batches: tuple[int, ...],
     connections: int,
     budget_s: float,
+    rate_per_s: float | None,
     as_json: bool,
 ) -> None:
     """Measure a bundle: explain against predict, and requests per second served.
@@ -71,6 +79,7 @@ def command(
         batches=batches or BATCHES,
         budget_s=budget_s,
         connections=connections,
+        rate_per_s=rate_per_s,
     ).run()
     if as_json:
         print_json(dataclasses.asdict(report))
@@ -78,6 +87,8 @@ def command(
     click.echo(f"{report.bundle}\n{report.machine}\n")
     _print_times(report)
     _print_rates(report, connections)
+    _print_latencies(report)
+    _print_parsing(report)
     _print_start(report)
 
 
@@ -104,6 +115,28 @@ def _print_rates(report: "Report", connections: int) -> None:
                 (each.engine, each.batch, what, f"{alone:.0f}", *rates, f"{rest.p99_ms:.1f}", f"{grpc.p99_ms:.1f}")
             )
     print_table(f"requests per second, {connections} connections (share of in process)", RATES, rows)
+
+
+def _print_latencies(report: "Report") -> None:
+    rows = [
+        (
+            each.engine,
+            each.batch,
+            each.api,
+            f"{each.rate_per_s:.0f}",
+            *(f"{value:.2f}" for value in (each.p50_ms, each.p90_ms, each.p99_ms, each.p999_ms, each.max_ms)),
+        )
+        for each in report.latency
+    ]
+    print_table("latency of predictions at a rate, from when each was due", LATENCIES, rows)
+
+
+def _print_parsing(report: "Report") -> None:
+    rows = [
+        (each.what, "x".join(map(str, each.shape)), f"{each.size_mb:.2f}", f"{each.parse_ms:.2f}")
+        for each in report.parsing
+    ]
+    print_table("from a request's body to the array", ["how", "tensor", ">MB", ">ms"], rows)
 
 
 def _print_start(report: "Report") -> None:

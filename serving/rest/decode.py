@@ -9,7 +9,8 @@ import numpy as np
 
 from serving.errors import ServingError, invalid_argument
 from serving.rest.json_text import parse_json, show
-from serving.rest.tensors import TensorFiller, is_base64, stack, to_array
+from serving.rest.number_arrays import read_numbers
+from serving.rest.tensors import TensorFiller, convert_numbers, is_base64, stack, to_array
 from serving.types import TensorInfo
 
 
@@ -25,12 +26,16 @@ class Body:
     """A parsed body.
 
     Args:
-        document: The JSON object.
+        document: The JSON object; without its array, where that was read by itself.
         booleans: Whether `true` or `false` may occur in it.
+        content: The text.
+        numbers: The key and the array of a document that holds one large array of numbers.
     """
 
     document: Mapping[str, Any]
     booleans: bool
+    content: bytes = b""
+    numbers: tuple[str, np.ndarray] | None = None
 
     @classmethod
     def parse(cls, content: bytes) -> "Body":
@@ -39,6 +44,14 @@ class Body:
         Raises:
             ServingError: INVALID_ARGUMENT; see `parse_json`.
         """
+        plain = read_numbers(content)
+        if plain is not None:
+            key, array, others = plain
+            return cls(others, booleans=False, content=content, numbers=(key, array))
+        return cls._parse_all(content)
+
+    @classmethod
+    def _parse_all(cls, content: bytes) -> "Body":
         # One letter is found 20 times faster than a word, and where it is absent, which is usual, so is the word.
         booleans = (b"r" in content and b"true" in content) or (b"l" in content and b"false" in content)
         return cls(parse_json(content), booleans)
@@ -69,6 +82,8 @@ class Body:
         Raises:
             ServingError: INVALID_ARGUMENT, in TensorFlow Serving's words; UNIMPLEMENTED for types that JSON lacks.
         """
+        if self.numbers is not None:
+            return self._numbers(*self.numbers, expected)
         document = self.document
         if "instances" in document:
             if "inputs" in document:
@@ -85,6 +100,17 @@ class Body:
         if "inputs" in document:
             return Form.COLUMN, self._columns(document["inputs"], expected)
         raise invalid_argument("Missing 'inputs' or 'instances' key")
+
+    def _numbers(
+        self, key: str, numbers: np.ndarray, expected: Mapping[str, TensorInfo]
+    ) -> tuple[Form, dict[str, np.ndarray]]:
+        """The array where it is what the signature takes; else the whole way, which has the words for what is wrong."""
+        if len(expected) == 1:
+            ((name, info),) = expected.items()
+            array = convert_numbers(numbers, info.dtype)
+            if array is not None:
+                return Form.ROW if key == "instances" else Form.COLUMN, {name: array}
+        return Body._parse_all(self.content).inputs(expected)
 
     def _rows(self, instances: list[Any], expected: Mapping[str, TensorInfo]) -> dict[str, np.ndarray]:
         objects = _is_object(instances[0])

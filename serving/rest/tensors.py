@@ -86,13 +86,21 @@ def _numbers_to_array(value: Any, dtype: np.dtype, *, booleans: bool) -> np.ndar
         shape, leaves = _flatten(value)
         if dtype.kind == "b":
             return np.array(leaves).reshape(shape) if set(map(type, leaves)) == {bool} else None
-        numbers = np.frombuffer(array(code, leaves), code)
-        if dtype.kind in "iu" and not _fits(numbers, dtype):
-            return None
-        with np.errstate(over="ignore"):  # beyond float32 is infinity
-            return numbers.astype(dtype, copy=False).reshape(shape)
+        numbers = convert_numbers(np.frombuffer(array(code, leaves), code), dtype)
+        return None if numbers is None else numbers.reshape(shape)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def convert_numbers(numbers: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
+    """Numbers as read (float64, int64 or uint64) in the dtype of an input, or None where it doesn't take them."""
+    if dtype in _INTEGER_RANGES:
+        if numbers.dtype.kind not in "iu" or not _fits(numbers, dtype):
+            return None
+    elif dtype not in (np.float32, np.float64):
+        return None
+    with np.errstate(over="ignore"):  # beyond float32 is infinity
+        return numbers.astype(dtype, copy=False)
 
 
 def _flatten(value: list[Any]) -> tuple[list[int], list[Any]]:

@@ -12,7 +12,7 @@ export PYTHONUNBUFFERED = 1
 # ONNX Runtime's wheels send usage data unless they are told not to.
 export ORT_DISABLE_TELEMETRY = 1
 
-.PHONY: help install demo test check format lock protos clean
+.PHONY: help install demo test test-robustness check format lock protos clean
 .DEFAULT_GOAL := help
 
 include image.mk
@@ -55,6 +55,9 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
 test: $(VENV)/.dev $(CLIENTS)/.installed ## every test
 	@$(PYTEST) --durations=15
+
+test-robustness: $(VENV)/.dev ## broken, slow and hostile clients, damaged versions, full disks, kill -9 (minutes)
+	@$(BIN)/python -m pytest --durations=10 tests/robustness/check_*.py
 
 check: $(VENV)/.dev ## format, lint, types, import contracts, fast tests
 	@$(BIN)/ruff format --check .

@@ -8,7 +8,6 @@ from typing import Protocol
 
 import numpy as np
 
-from serving.engines.base import LoadedModel
 from serving.errors import Code, ServingError
 from serving.run_time import RunTime
 from serving.types import Signature
@@ -32,6 +31,13 @@ class Work(Protocol):
 
     def abandoned(self) -> bool:
         """Whether nobody waits for the answer any more."""
+
+
+class Runner(Protocol):
+    """What a call needs of a model; see `serving.engines.base.LoadedModel.run`."""
+
+    def run(self, signature_name: str, inputs: Arrays, output_names: Sequence[str], /) -> dict[str, np.ndarray]:
+        """Runs one signature; blocks."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,7 @@ class Call:
 
     def __init__(
         self,
-        model: LoadedModel,
+        model: Runner,
         signature_name: str,
         signature: Signature,
         output_names: tuple[str, ...],
@@ -104,7 +110,9 @@ def count_rows(inputs: Arrays) -> int | None:
     return None if rows < 0 else rows
 
 
-def run_batch(call: Call, requests: Sequence[Work], *, max_rows: int) -> Run:
+def run_batch(
+    call: Call, requests: Sequence[Work], *, max_rows: int, sizes: Sequence[int] = (), pads: bool = False
+) -> Run:
     """Runs requests as one batch and divides the outputs; blocks, usually in a thread of its own.
 
     If the batch fails, or its outputs can't be divided, its requests are run one by one, so that one bad request fails
@@ -112,15 +120,18 @@ def run_batch(call: Call, requests: Sequence[Work], *, max_rows: int) -> Run:
 
     Args:
         call: What to run.
-        requests: At least one; if several, each with `rows` set and the same inner shapes.
+        requests: At least one; if several, each with `rows` set and the same inner shapes (where `pads`: rank).
         max_rows: The largest number of rows to run at once.
+        sizes: Batches are filled up to the next of these numbers of rows, in ascending order, and the outputs cut back.
+        pads: Whether requests of different inner shapes are padded to the largest, each with its own first element, as
+            TensorFlow Serving pads.
     """
     started = time.perf_counter()
     try:
         if len(requests) == 1:
-            outcomes, divisible = _run_single(call, requests[0], max_rows)
+            outcomes, divisible = _run_single(call, requests[0], max_rows, sizes)
         else:
-            outcomes, divisible = _run_joined(call, requests, max_rows)
+            outcomes, divisible = _run_joined(call, requests, max_rows, sizes, pads=pads)
     except Exception as error:  # the same boundary, for joining and dividing: memory, above all
         logger.exception("A batch of %d requests could not be handled", len(requests))
         failure = ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
@@ -128,42 +139,87 @@ def run_batch(call: Call, requests: Sequence[Work], *, max_rows: int) -> Run:
     return Run(outcomes, time.perf_counter() - started, divisible)
 
 
-def _run_joined(call: Call, requests: Sequence[Work], max_rows: int) -> tuple[list[Outcome], bool]:
+def _run_joined(
+    call: Call, requests: Sequence[Work], max_rows: int, sizes: Sequence[int], *, pads: bool
+) -> tuple[list[Outcome], bool]:
+    join = _join_padded if pads else np.concatenate
     divisible = True
     try:
-        outputs = call.run(
-            {name: np.concatenate([each.inputs[name] for each in requests]) for name in requests[0].inputs}
-        )
-        parts = _divide(outputs, [each.rows or 0 for each in requests])
+        rows = [each.rows or 0 for each in requests]
+        joined = {name: join([each.inputs[name] for each in requests]) for name in requests[0].inputs}
+        outputs = _run_filled(call, joined, sizes, rows=sum(rows), repeated=sum(rows[:-1]))
+        parts = None if outputs is None else _divide(outputs, rows)
         if parts is not None:
             return list(parts), True
         divisible = False
     except ServingError as error:
         logger.debug("A batch of %d requests failed and is run one by one: %s", len(requests), error.message)
-    return [_run_single(call, each, max_rows)[0][0] for each in requests], divisible
+    return [_run_single(call, each, max_rows, sizes)[0][0] for each in requests], divisible
 
 
-def _run_single(call: Call, request: Work, max_rows: int) -> tuple[list[Outcome], bool]:
+def _join_padded(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """The arrays in one, along their first dimension, once their inner dimensions are the same."""
+    inner = np.max([array.shape[1:] for array in arrays], axis=0, initial=0)
+    return np.concatenate([_pad(array, inner) for array in arrays])
+
+
+def _pad(array: np.ndarray, inner: np.ndarray) -> np.ndarray:
+    """The array with the inner dimensions asked for, its own first element in what is new."""
+    if array.shape[1:] == tuple(inner) or array.size == 0:
+        return array
+    padded = np.full((array.shape[0], *inner), array.flat[0], array.dtype)
+    padded[tuple(slice(size) for size in array.shape)] = array
+    return padded
+
+
+def _run_single(call: Call, request: Work, max_rows: int, sizes: Sequence[int]) -> tuple[list[Outcome], bool]:
     if request.abandoned():
         return [ServingError(Code.CANCELLED, "The request was cancelled before it ran.")], True
     try:
-        if not call.joins or request.rows is None or request.rows <= max_rows:
+        if not call.joins or request.rows is None:
             return [call.run(request.inputs)], True
-        outputs = _run_in_pieces(call, request, request.rows, max_rows)
+        if request.rows <= max_rows:
+            outputs = _run_filled(call, request.inputs, sizes, rows=request.rows, repeated=0)
+        else:
+            outputs = _run_in_pieces(call, request, request.rows, max_rows, sizes)
         return [call.run(request.inputs) if outputs is None else outputs], outputs is not None
     except ServingError as error:
         return [error], True
 
 
-def _run_in_pieces(call: Call, request: Work, rows: int, max_rows: int) -> dict[str, np.ndarray] | None:
+def _run_filled(
+    call: Call, inputs: Arrays, sizes: Sequence[int], *, rows: int, repeated: int
+) -> dict[str, np.ndarray] | None:
+    """The outputs of a batch that is filled up to the next allowed size by repeating one of its rows.
+
+    Returns:
+        The outputs of the batch alone, or None where those of the filled one don't have its rows.
+    """
+    missing = next((size for size in sizes if size >= rows), rows) - rows
+    if missing == 0 or rows == 0:
+        return call.run(inputs)
+    outputs = call.run(
+        {
+            name: np.concatenate([array, np.repeat(array[repeated : repeated + 1], missing, axis=0)])
+            for name, array in inputs.items()
+        }
+    )
+    parts = _divide(outputs, [rows, missing])
+    return None if parts is None else parts[0]
+
+
+def _run_in_pieces(
+    call: Call, request: Work, rows: int, max_rows: int, sizes: Sequence[int]
+) -> dict[str, np.ndarray] | None:
     """The outputs of a large request, or None where they don't have the rows of the inputs."""
     pieces: list[dict[str, np.ndarray]] = []
     for start in range(0, rows, max_rows):
         if request.abandoned():
             raise ServingError(Code.CANCELLED, "The request was cancelled while it ran.")
         size = min(max_rows, rows - start)
-        outputs = call.run({name: array[start : start + size] for name, array in request.inputs.items()})
-        if _divide(outputs, [size]) is None:
+        part = {name: array[start : start + size] for name, array in request.inputs.items()}
+        outputs = _run_filled(call, part, sizes, rows=size, repeated=0)
+        if outputs is None or _divide(outputs, [size]) is None:
             return None
         pieces.append(outputs)
     if any(len({piece[name].shape[1:] for piece in pieces}) > 1 for name in call.output_names):

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from serving.batch import Arrays, Call, Run, count_rows, run_batch
-from serving.errors import Code, ServingError
+from serving.errors import Code, ServingError, invalid_argument
+from serving.request_context import CURRENT, RequestContext
 
 INLINE_LIMIT_S = 0.002
 """A batch expected to take less runs on the event loop: a thread would cost more than it saves, and nobody waits
@@ -30,8 +31,12 @@ class BatchLimits:
 
     Attributes:
         max_batch_size: Rows of a batch; a larger request runs alone, in pieces.
+        max_request_rows: Rows of a request; a larger one is refused. None: no bound.
         max_wait_s: How long the oldest request may wait for others while the engine is free, in seconds.
         max_queued_requests: Requests that wait; one more is refused at once.
+        max_queued_rows: Rows of the requests that wait; one more is refused at once. None: no bound.
+        allowed_batch_sizes: Batches are filled up to the next of these sizes, in ascending order; empty: not at all.
+        pad_variable_length_inputs: Whether requests whose inner dimensions differ are padded to be joined.
         inline_limit_s: Batches expected to take less than this, in seconds, run on the event loop.
     """
 
@@ -39,22 +44,41 @@ class BatchLimits:
     max_wait_s: float = 0.0
     max_queued_requests: int = 1024
     inline_limit_s: float = INLINE_LIMIT_S
+    max_request_rows: int | None = None
+    max_queued_rows: int | None = None
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length_inputs: bool = False
 
 
 @dataclass(frozen=True)
 class BatchReport:
-    """What a batch was like, for the metrics: rows, seconds in the engine, and each request's seconds in the queue."""
+    """What a batch was like, for metrics and traces.
+
+    Attributes:
+        signature_name: The signature that ran.
+        rows: Rows of its requests.
+        run_s: Seconds in the engine.
+        waits_s: Each request's seconds in the queue.
+        sizes: Each request's rows.
+        requests: Which they were, None where that isn't known.
+        executed_rows: Rows that ran, with those that filled it up to an allowed batch size.
+        started_s: When it started, in `time.perf_counter`'s time.
+    """
 
     signature_name: str
     rows: int
     run_s: float
     waits_s: Sequence[float]
+    sizes: Sequence[int] = ()
+    requests: Sequence[RequestContext | None] = ()
+    executed_rows: int = 0
+    started_s: float = 0.0
 
 
 class _Request:
     """A request in the queue or in the engine. Deadlines are in the event loop's time."""
 
-    __slots__ = ("deadline", "enqueued", "future", "inputs", "num_elements", "rows")
+    __slots__ = ("context", "deadline", "enqueued", "future", "inputs", "num_elements", "rows")
 
     def __init__(
         self, inputs: Arrays, rows: int | None, future: "asyncio.Future[dict[str, np.ndarray]]", deadline: float | None
@@ -64,6 +88,7 @@ class _Request:
         self.future = future
         self.deadline = deadline
         self.enqueued = time.perf_counter()
+        self.context = CURRENT.get()
         self.num_elements = sum([array.size for array in inputs.values()])
 
     def abandoned(self) -> bool:
@@ -135,6 +160,7 @@ class BatchQueue:
         self._observe = observe
         self._groups: dict[object, _Group] = {}
         self._num_queued = 0
+        self._queued_rows = 0
         self._running: list[_Request] = []
         self._wake: asyncio.Handle | None = None
         self._wakes_at = 0.0
@@ -157,18 +183,14 @@ class BatchQueue:
         Raises:
             ServingError: RESOURCE_EXHAUSTED where the queue is full, DEADLINE_EXCEEDED, or what the model answers.
         """
-        if self._num_queued >= self._limits.max_queued_requests:
-            raise ServingError(
-                Code.RESOURCE_EXHAUSTED,
-                f"The queue for {self._name} is full: {self._num_queued} requests wait, and no more are taken. "
-                "Send the request again later.",
-            )
-        loop = asyncio.get_running_loop()
         rows = count_rows(inputs) if call.joins else None
+        self._check_room(rows or 0)
+        loop = asyncio.get_running_loop()
         request = _Request(inputs, rows, loop.create_future(), deadline)
         group = self._group(call, request)
         group.add(request)
         self._num_queued += 1
+        self._queued_rows += rows or 0
         if not self._running:
             self._wake_up(loop, group.ready_at(self._limits))
         if deadline is not None and (self._running or self._limits.max_wait_s > 0):
@@ -185,9 +207,28 @@ class BatchQueue:
             self._stopped = asyncio.get_running_loop().create_future()
             await self._stopped
 
+    def _check_room(self, rows: int) -> None:
+        limits = self._limits
+        if limits.max_request_rows is not None and rows > limits.max_request_rows:
+            raise invalid_argument(
+                f"Task size {rows} is larger than maximum input batch size {limits.max_request_rows}"
+            )
+        full = limits.max_queued_rows is not None and self._queued_rows + rows > limits.max_queued_rows
+        if full or self._num_queued >= limits.max_queued_requests:
+            raise ServingError(
+                Code.RESOURCE_EXHAUSTED,
+                f"The queue for {self._name} is full: {self._num_queued} requests wait, and no more are taken. "
+                "Send the request again later.",
+            )
+
     def _group(self, call: Call, request: _Request) -> _Group:
         inputs = request.inputs
-        key = (call,) if request.rows is None else (call, *inputs, *[array.shape[1:] for array in inputs.values()])
+        if request.rows is None:
+            key: tuple[object, ...] = (call,)
+        elif self._limits.pad_variable_length_inputs:
+            key = (call, *inputs, *[array.ndim for array in inputs.values()])
+        else:
+            key = (call, *inputs, *[array.shape[1:] for array in inputs.values()])
         group = self._groups.get(key)
         if group is None:
             group = self._groups[key] = _Group(call, shared=request.rows is not None)
@@ -236,6 +277,7 @@ class BatchQueue:
         """The next batch of a group, without the requests that nobody waits for or whose time is over."""
         batch = group.take(self._limits.max_batch_size)
         self._num_queued -= len(batch)
+        self._queued_rows -= sum([request.rows or 0 for request in batch])
         for request in batch:
             if request.deadline is not None and request.deadline <= now:
                 _fail(request, _deadline_exceeded())
@@ -245,12 +287,19 @@ class BatchQueue:
         self._running = batch
         started = time.perf_counter()
         num_elements = sum([request.num_elements for request in batch])
-        if call.run_time.expected_s(num_elements) <= self._limits.inline_limit_s:
-            run = run_batch(call, batch, max_rows=self._limits.max_batch_size)
-            self._finish(loop, call, started, run)
+        limits = self._limits
+        work = functools.partial(
+            run_batch,
+            call,
+            batch,
+            max_rows=limits.max_batch_size,
+            sizes=limits.allowed_batch_sizes,
+            pads=limits.pad_variable_length_inputs,
+        )
+        if call.run_time.expected_s(num_elements) <= limits.inline_limit_s:
+            self._finish(loop, call, started, work())
             return
         self._watch_all(loop)
-        work = functools.partial(run_batch, call, batch, max_rows=self._limits.max_batch_size)
         future = loop.run_in_executor(self._executor, work)
         future.add_done_callback(lambda done: self._finish(loop, call, started, done.result()))
 
@@ -267,14 +316,28 @@ class BatchQueue:
         call.run_time.observe(sum([request.num_elements for request in batch]), run.seconds)
         if self._num_queued:
             self._wake_up(loop, started)
-        rows = sum([1 if request.rows is None else request.rows for request in batch])
-        self._observe(BatchReport(call.signature_name, rows, run.seconds, [started - each.enqueued for each in batch]))
+        self._observe(self._report(call.signature_name, batch, started, run.seconds))
+
+    def _report(self, signature_name: str, batch: list[_Request], started: float, run_s: float) -> BatchReport:
+        sizes = [1 if request.rows is None else request.rows for request in batch]
+        rows = sum(sizes)
+        return BatchReport(
+            signature_name,
+            rows,
+            run_s,
+            [started - each.enqueued for each in batch],
+            sizes,
+            [each.context for each in batch],
+            next((size for size in self._limits.allowed_batch_sizes if size >= rows), rows),
+            started,
+        )
 
     def _discard(self, request: _Request) -> None:
         for group in self._groups.values():
             if request in group.requests:
                 group.remove(request)
                 self._num_queued -= 1
+                self._queued_rows -= request.rows or 0
                 return
 
     def _waiting(self) -> Iterator[_Request]:

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from serving.dtypes import name_dtype
-from serving.errors import ServingError, invalid_argument
+from serving.errors import Code, ServingError, invalid_argument
 from serving.types import Explanation, Signature
 
+METHOD_NAMES = tuple(f"tensorflow/serving/{method}" for method in ("predict", "classify", "regress"))
 TARGET_INPUT = "target"
 _PREDICTED_CLASS = -1
 
@@ -113,3 +114,17 @@ def _missing(signature: Signature, name: str, inputs: Arrays) -> ServingError:
 
 def _set(names: Iterable[str]) -> str:
     return f"{{{','.join(sorted(names))}}}"
+
+
+def check_method_name(signature: Signature) -> None:
+    """Refuses a signature whose `method_name` is none of TensorFlow Serving's: --enable_signature_method_name_check.
+
+    Raises:
+        ServingError: INTERNAL with TensorFlow Serving's text.
+    """
+    if signature.method_name not in METHOD_NAMES:
+        raise ServingError(
+            Code.INTERNAL,
+            f"Expected prediction signature method_name to be one of {{{', '.join(METHOD_NAMES)}}}. "
+            f"Was: {signature.method_name}",
+        )

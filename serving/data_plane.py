@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from serving.checks import check_finite, check_inputs, check_targets, choose_outputs
+from serving.administration import Administration
+from serving.checks import check_finite, check_inputs, check_method_name, check_targets, choose_outputs
 from serving.errors import Code, ServingError
 from serving.manager import ModelManager
+from serving.security.callers import check_signature_scope
 from serving.servable import Servable
 from serving.types import (
     DEFAULT_SIGNATURE,
@@ -19,16 +22,36 @@ from serving.types import (
     Signature,
 )
 
+if TYPE_CHECKING:
+    from serving.logs.recorder import Recorder
+
 
 class DataPlane:
     """Answers requests, whatever transport they came by. All methods belong to the event loop's thread.
 
     Args:
         manager: Where the servables are.
+        administration: What changes the set of models.
+        checks_method_names: Whether signatures are refused whose `method_name` isn't one of TensorFlow Serving's.
+        recorder: Runs the requests in place of their servable and writes them down; None: nobody does.
+
+    Attributes:
+        administration: See above.
+        checks_method_names: See above.
     """
 
-    def __init__(self, manager: ModelManager) -> None:
+    def __init__(
+        self,
+        manager: ModelManager,
+        *,
+        administration: Administration | None = None,
+        checks_method_names: bool = False,
+        recorder: "Recorder | None" = None,
+    ) -> None:
         self._manager = manager
+        self._recorder = recorder
+        self.administration = administration or Administration(manager)
+        self.checks_method_names = checks_method_names
         self._ready = False
 
     def resolve(self, spec: ModelSpec) -> tuple[ModelSpec, Mapping[str, Signature], Explanation | None]:
@@ -72,15 +95,49 @@ class DataPlane:
         servable = self._manager.find(spec)
         resolved = _resolved(spec, servable)
         signature = _signature(servable, resolved.signature_name)
+        if self.checks_method_names:
+            check_method_name(signature)
         output_names = choose_outputs(signature, output_filter)
-        checked = check_inputs(signature, inputs)
-        if servable.refuses_non_finite:
-            check_finite(checked)
-        if resolved.signature_name == EXPLAIN_TARGET_SIGNATURE and servable.model.explanation is not None:
-            check_targets(checked, servable.model.explanation)
-        deadline = None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
-        outputs = await servable.run(resolved.signature_name, checked, output_names, deadline=deadline)
+        checked = _check(servable, resolved.signature_name, inputs)
+        deadline = _deadline(timeout_s)
+        if self._recorder is None:
+            outputs = await servable.run(resolved.signature_name, checked, output_names, deadline=deadline)
+        else:
+            outputs = await self._recorder.run(servable, resolved, checked, output_names, deadline=deadline)
         return Prediction(resolved, outputs)
+
+    async def predict_together(
+        self,
+        spec: ModelSpec,
+        inputs: Mapping[str, Mapping[str, np.ndarray]],
+        *,
+        output_filters: Mapping[str, Sequence[str]],
+        timeout_s: float | None = None,
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """Runs several signatures of one version, in one run where the engine can.
+
+        Args:
+            spec: The model, and the version where not the newest.
+            inputs: By signature what `predict` takes. Signatures with the same input must be given the same array, or
+                each runs by itself.
+            output_filters: By signature the outputs wanted; all where empty.
+            timeout_s: As in `predict`.
+
+        Returns:
+            The outputs by signature and name.
+
+        Raises:
+            ServingError: As `predict`.
+        """
+        servable = self._manager.find(spec)
+        output_names = {
+            name: choose_outputs(_signature(servable, name), output_filters.get(name, ())) for name in inputs
+        }
+        checked = {name: _check(servable, name, arrays) for name, arrays in inputs.items()}
+        deadline = _deadline(timeout_s)
+        if self._recorder is None:
+            return await servable.run_together(checked, output_names, deadline=deadline)
+        return await self._recorder.run_together(servable, spec, checked, output_names, deadline=deadline)
 
     def status(self, name: str, version: int | None = None) -> ModelStatus:
         """The versions of a model, or one of them.
@@ -105,6 +162,21 @@ class DataPlane:
 
 def _resolved(spec: ModelSpec, servable: Servable) -> ModelSpec:
     return ModelSpec(spec.name, servable.version, None, spec.signature_name or DEFAULT_SIGNATURE)
+
+
+def _check(servable: Servable, signature_name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    check_signature_scope(signature_name)
+    checked = check_inputs(_signature(servable, signature_name), inputs)
+    if servable.refuses_non_finite:
+        check_finite(checked)
+    if signature_name == EXPLAIN_TARGET_SIGNATURE and servable.model.explanation is not None:
+        check_targets(checked, servable.model.explanation)
+    return checked
+
+
+def _deadline(timeout_s: float | None) -> float | None:
+    """In the event loop's time."""
+    return None if timeout_s is None else asyncio.get_running_loop().time() + timeout_s
 
 
 def _signature(servable: Servable, signature_name: str) -> Signature:

@@ -2,81 +2,38 @@
 
 import asyncio
 import contextlib
-import functools
 import gc
 import logging
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
+from serving.config.checks import check_names, check_platforms
+from serving.config.models import Latest, ModelConfig
 from serving.engines.base import Engine
-from serving.errors import Code, ServingError, invalid_argument, not_found
+from serving.errors import Code, ServingError, invalid_argument, not_found, unavailable
+from serving.lifecycle import Lifecycle, refuse_label
+from serving.loader import Loader, LoadOptions
 from serving.metrics import Metrics
-from serving.repository import Fingerprint, VersionFolder, find_versions, inspect_version, list_models
+from serving.model_state import Model
+from serving.repository import find_versions, list_models
 from serving.servable import ExecutionOptions, Servable
-from serving.types import ModelSpec, ModelStatus, State, VersionStatus
+from serving.types import ModelSpec, ModelStatus, State
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
-_MOST_ENDED = 100
-"""Ended versions that a model's status still lists."""
-_WHOLE_MODEL = -1
-"""Stands in notes for the model as a whole; a version is never negative."""
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """A model to serve.
-
-    Attributes:
-        name: What clients call it.
-        base_path: The folder of its version folders.
-        num_versions: How many of the newest versions are served at once.
-    """
-
-    name: str
-    base_path: Path
-    num_versions: int = 1
-
-
-@dataclass
-class _Version:
-    """What is known of one version that was ever tried. `servable` is set while it is available."""
-
-    status: VersionStatus
-    fingerprint: Fingerprint
-    servable: Servable | None = None
-
-    @property
-    def available(self) -> bool:
-        return self.status.state == State.AVAILABLE
-
-
-@dataclass
-class _Model:
-    config: ModelConfig
-    versions: dict[int, _Version] = field(default_factory=dict)
-    seen: dict[int, Fingerprint] = field(default_factory=dict)
-    notes: dict[int, str] = field(default_factory=dict)
-
-    def available(self) -> list[int]:
-        """The versions that answer requests, newest first."""
-        return sorted((number for number, version in self.versions.items() if version.available), reverse=True)
+_RETRY_CHECK_S = 0.05
+_MOST_REMOVED = 100
+"""Models that were removed and are still listed with their versions."""
 
 
 class ModelManager:
     """Serves the newest versions of a set of models, and keeps to it as folders come and go.
 
     A new version is loaded, off the event loop, before the old one is let go; the old one is let go when its last
-    request was answered. A version that fails to load is reported and tried again when its files change; until then
-    the newest one that can be loaded is served. A version folder whose files aren't all there yet is left alone. All
-    methods belong to the event loop's thread.
+    request was answered. A version that fails to load is reported and tried again when its files change, and after a
+    while where the reason may pass by itself; until then the newest one that can be loaded is served. A version folder
+    whose files aren't all there yet is left alone. Models don't wait for one another. All methods belong to the event
+    loop's thread.
 
     Args:
         engine: What loads the models.
@@ -85,6 +42,8 @@ class ModelManager:
         models: The models to serve.
         repository: A folder below which every folder with version folders is served too, under its own name.
         num_versions: How many of the newest versions of the repository's models are served at once.
+        loading: How versions are loaded.
+        labels_for_unavailable: Whether a new label may name a version that isn't served.
     """
 
     def __init__(
@@ -96,18 +55,24 @@ class ModelManager:
         models: Sequence[ModelConfig] = (),
         repository: Path | None = None,
         num_versions: int = 1,
+        loading: LoadOptions | None = None,
+        labels_for_unavailable: bool = False,
     ) -> None:
-        self._engine = engine
-        self._execution = execution
-        self._metrics = metrics
+        options = loading or LoadOptions()
+        self._loader = Loader(engine, execution=execution, metrics=metrics, options=options)
+        self._lifecycle = Lifecycle(
+            self._loader, metrics=metrics, options=options, labels_for_unavailable=labels_for_unavailable
+        )
         self._configured = {config.name: config for config in models}
         self._repository = repository
+        self._hidden: set[str] = set()
         self._num_versions = num_versions
-        self._models: dict[str, _Model] = {}
-        self._newest: dict[str, Servable] = {}
-        self._threads: Executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="load")
+        self._labels_for_unavailable = labels_for_unavailable
+        self._models: dict[str, Model] = {}
+        self._poll_wait_s = 0.0
         self._polling: asyncio.Task[None] | None = None
-        self._unloading: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()
+        self._stopping = False
 
     def find(self, spec: ModelSpec) -> Servable:
         """The servable that answers requests for `spec`.
@@ -115,21 +80,34 @@ class ModelManager:
         Raises:
             ServingError: It isn't served; TensorFlow Serving's codes and texts.
         """
-        if spec.version is None and spec.label is None:
-            servable = self._newest.get(spec.name)
+        if spec.label is None and (spec.version is None or self._means_newest(spec.name, spec.version)):
+            servable = self._lifecycle.newest.get(spec.name)
             if servable is not None:
                 return servable
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
-        if spec.label is not None:
-            raise invalid_argument(f"Unrecognized servable version label: {spec.label}")
-        if spec.version is None:
+        number = spec.version if spec.label is None else self._labelled(spec.name, spec.label)
+        if number is None:
             raise not_found(f"Servable not found for request: Latest({spec.name})")
         model = self._models.get(spec.name)
-        version = None if model is None else model.versions.get(spec.version)
+        version = None if model is None else model.versions.get(number)
         if version is None or version.servable is None or not version.available:
-            raise not_found(f"Servable not found for request: Specific({spec.name}, {spec.version})")
+            raise not_found(f"Servable not found for request: Specific({spec.name}, {number})")
         return version.servable
+
+    def _means_newest(self, name: str, version: int) -> bool:
+        """Whether a version is how OpenVINO's clients ask for none: 0, where there is no version 0."""
+        if version != 0:
+            return False
+        model = self._models.get(name)
+        return model is None or 0 not in model.versions
+
+    def _labelled(self, name: str, label: str) -> int:
+        model = self._models.get(name)
+        number = None if model is None else model.labels.get(label)
+        if number is None:
+            raise invalid_argument(f"Unrecognized servable version label: {label}")
+        return number
 
     def status(self, name: str, version: int | None = None) -> ModelStatus:
         """What is known of a model's versions, or of one of them, newest first.
@@ -140,6 +118,8 @@ class ModelManager:
         model = self._models.get(name)
         if model is None or not model.versions:
             raise not_found(f"Could not find any versions of model {name}")
+        if version is not None and self._means_newest(name, version):
+            version = None
         numbers = sorted(model.versions, reverse=True) if version is None else [version]
         if version is not None and version not in model.versions:
             raise not_found(f"Could not find version {version} of model {name}")
@@ -151,32 +131,59 @@ class ModelManager:
 
     def served(self) -> dict[str, Servable]:
         """The newest version of every model that can answer, by name."""
-        return dict(self._newest)
+        return dict(self._lifecycle.newest)
 
     def unserved(self) -> dict[str, str]:
-        """The models of which no version can answer, with the reasons."""
-        return {name: _explain_unserved(model) for name, model in self._models.items() if not model.available()}
+        """The models of which no version can answer though one should, with the reasons."""
+        return {
+            name: model.explain_unserved()
+            for name, model in self._models.items()
+            if not model.removed and not model.available()
+        }
+
+    def config(self, name: str) -> ModelConfig | None:
+        """What is asked for of a model, or None where it isn't served."""
+        model = self._models.get(name)
+        return None if model is None or model.removed else model.config
+
+    def configs(self) -> dict[str, ModelConfig]:
+        """What is asked for of every model, by name."""
+        return {name: model.config for name, model in self._models.items() if not model.removed}
+
+    def labels(self, name: str) -> Mapping[str, int]:
+        """The labels of a model that are in effect, with their versions."""
+        model = self._models.get(name)
+        return {} if model is None else dict(model.labels)
 
     async def start(self, *, poll_wait_s: float) -> None:
-        """Loads what is there, then looks again every `poll_wait_s` seconds; 0 or less: never again."""
+        """Loads what is there, then looks again every `poll_wait_s` seconds; 0 or less: never again.
+
+        Raises:
+            ServingError: FAILED_PRECONDITION where a label names a version that couldn't be loaded.
+        """
+        self._poll_wait_s = poll_wait_s
         await self.poll(settled=True)
+        await self._await_retries(self._configured)
+        while not self._lifecycle.newest and any(model.retrying() for model in self._models.values()):
+            await asyncio.sleep(_RETRY_CHECK_S)
+        for name in self._configured:
+            self._check_labels_in_effect(self._models[name])
+        self._loader.finish_start()
+        # What lives now lives as long as the process: the collector need never look at it again.
         gc.collect()
         gc.freeze()
         if poll_wait_s > 0:
             self._polling = asyncio.create_task(self._poll_for_ever(poll_wait_s))
 
     async def stop(self) -> None:
-        """Unloads everything, each version when its last request was answered."""
+        """Unloads everything, each version when its last request was answered; nothing is loaded any more."""
+        self._stopping = True
         if self._polling is not None:
             self._polling.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._polling
-        for model in self._models.values():
-            for number in model.available():
-                self._unload(model, number)
-        while self._unloading:
-            await asyncio.wait(self._unloading)
-        self._threads.shutdown(wait=False)
+        await self._lifecycle.stop(self._models.values())
+        self._loader.stop()
 
     async def poll(self, *, settled: bool = False) -> None:
         """Looks at the folders once and makes the served versions those on disk.
@@ -185,142 +192,165 @@ class ModelManager:
             settled: Loads folders without a manifest at once; otherwise only when their files didn't change since the
                 last look, because nothing else tells whether they are still being copied.
         """
-        for name, config in (await self._in_thread(self._list_models)).items():
-            model = self._models.setdefault(name, _Model(config))
-            before, model.notes = model.notes, {}
+        await self._look_at_all(await self._find_models(), settled=settled)
+
+    async def reload(self, models: Sequence[ModelConfig]) -> None:
+        """Serves these models in place of all others, and returns when the new ones are available.
+
+        Raises:
+            ServingError: INVALID_ARGUMENT or FAILED_PRECONDITION with TensorFlow Serving's texts, and nothing changed;
+                UNKNOWN where the set is the new one now, but a model of it can't be loaded.
+        """
+        async with self._changing:
+            served = self.configs()
+            await self._check_changes(models)
+            self._configured = {config.name: config for config in models}
+            if self._repository is not None:
+                logger.warning("%s is not looked at any more: the set of models was replaced", self._repository)
+                self._repository = None
+            await self._apply({config.name for config in models if served.get(config.name) != config})
+        new = [self._models[config.name] for config in models if config.name not in served]
+        await self._await_retries(model.config.name for model in new)
+        _check_available(new, Code.UNKNOWN)
+        for config in models:
+            self._check_labels_in_effect(self._models[config.name])
+
+    async def add(self, config: ModelConfig) -> None:
+        """Adds a model, or changes the one of this name, beside all others; returns when it is available.
+
+        Raises:
+            ServingError: It can't be served as it was asked for; then all is as it was before.
+        """
+        async with self._changing:
+            await self._check_changes([config])
+            name = config.name
+            configured, hidden = dict(self._configured), set(self._hidden)
+            self._configured[name] = config
+            self._hidden.discard(name)
             try:
-                await self._update(model, await self._in_thread(find_versions, config.base_path), settled=settled)
-            except OSError as error:  # one model that can't be read must not keep the others from being looked at
-                model.notes[_WHOLE_MODEL] = f"{config.base_path} can't be read: {error}."
-            for number, note in model.notes.items():
-                if before.get(number) != note:
-                    logger.warning("Model %s: %s", name, note)
+                await self._apply({name})
+                await self._await_retries([name])
+                _check_available([self._models[name]], Code.FAILED_PRECONDITION, below=config.base_path)
+                self._check_labels_in_effect(self._models[name])
+            except ServingError:
+                self._configured, self._hidden = configured, hidden
+                await self._apply({name})
+                raise
+
+    async def remove(self, name: str) -> None:
+        """Stops serving a model; requests in flight are answered.
+
+        Raises:
+            ServingError: NOT_FOUND where it isn't served.
+        """
+        async with self._changing:
+            if self.config(name) is None:
+                raise not_found(f"Model {name} must be one that is served. Received: a name that isn't.")
+            self._configured.pop(name, None)
+            if self._repository is not None:
+                self._hidden.add(name)
+            await self._apply({name})
+
+    async def _apply(self, changed: Iterable[str]) -> None:
+        """Looks at every model after the set has changed; files of what changed are taken as they are."""
+        changed = set(changed)
+        models = await self._find_models()
+        fresh = [model for model in models if model.config.name in changed or self._poll_wait_s <= 0]
+        others = [model for model in models if model not in fresh]
+        await asyncio.gather(self._look_at_all(fresh, settled=True), self._look_at_all(others, settled=False))
+
+    async def _look_at_all(self, models: Sequence[Model], *, settled: bool) -> None:
+        await asyncio.gather(*[self._lifecycle.look_at(model, settled=settled) for model in models])
 
     async def _poll_for_ever(self, poll_wait_s: float) -> None:
         while True:
             await asyncio.sleep(poll_wait_s)
             try:
-                await self.poll()
+                models = await self._find_models()
             except Exception:  # a boundary of the process: whatever one look meets, the server goes on and looks again
                 logger.exception("The models on disk couldn't be looked at")
+                continue
+            for model in models:
+                if not model.lock.locked():  # one that takes long to load doesn't keep the others waiting
+                    self._lifecycle.spawn(self._lifecycle.look_at(model, settled=False))
 
-    def _list_models(self) -> dict[str, ModelConfig]:
-        """The configured models and those of the repository, also those that were there once."""
-        configs = {name: model.config for name, model in self._models.items()} | self._configured
-        found = {} if self._repository is None else list_models(self._repository) or {}
-        return {name: ModelConfig(name, path, self._num_versions) for name, path in found.items()} | configs
+    async def _find_models(self) -> list[Model]:
+        """Every model that is or was served, with what is asked for of it now."""
+        if self._stopping:
+            raise unavailable("The server is stopping: its models can't be changed any more.")
+        found = None
+        if self._repository is not None:
+            found = await self._loader.look(list_models, self._repository)
+        configs = {
+            name: ModelConfig(name, path, Latest(self._num_versions))
+            for name, path in (found or {}).items()
+            if name not in self._hidden
+        } | self._configured
+        for name, config in configs.items():
+            self._models.setdefault(name, Model(config)).config = config
+        # A repository that is away for a while takes no model with it.
+        away = self._repository is not None and found is None
+        for name, model in self._models.items():
+            model.removed = name not in configs and (not away or name in self._hidden)
+        self._forget_removed()
+        return list(self._models.values())
 
-    async def _update(self, model: _Model, folders: Mapping[int, Path] | None, *, settled: bool) -> None:
-        if folders is None and not self._was_removed(model):
-            if not model.versions:
-                model.notes[_WHOLE_MODEL] = f"Base path {model.config.base_path} doesn't exist."
-            return
-        kept: list[int] = []
-        for number, path in sorted((folders or {}).items(), reverse=True):
-            if len(kept) < model.config.num_versions and await self._provide(model, number, path, settled=settled):
-                kept.append(number)
-        if kept or not folders:
-            for number in model.available():
-                if number not in kept:
-                    self._unload(model, number)
-        _forget_ended(model)
+    def _forget_removed(self) -> None:
+        gone = [
+            name
+            for name, model in self._models.items()
+            if model.removed and all(version.status.state == State.END for version in model.versions.values())
+        ]
+        for name in gone[:-_MOST_REMOVED]:
+            del self._models[name]
 
-    def _was_removed(self, model: _Model) -> bool:
-        """Whether a missing base path means that the model was removed, not that a file system is away for a while."""
-        configured = model.config.name in self._configured
-        return not configured and self._repository is not None and self._repository.is_dir()
+    async def _await_retries(self, names: Iterable[str]) -> None:
+        """Waits until each of these models is available, or nothing will be tried again by itself."""
+        for name in list(names):
+            while (
+                not self._stopping and (model := self._models.get(name)) and not model.available() and model.retrying()
+            ):
+                await asyncio.sleep(_RETRY_CHECK_S)
 
-    async def _provide(self, model: _Model, number: int, path: Path, *, settled: bool) -> bool:
-        """Makes a version available, if it isn't and can be; returns whether it is."""
-        known = model.versions.get(number)
-        if known is not None and known.status.state != State.END:
-            return known.available
-        found = await self._in_thread(inspect_version, number, path, self._engine)
-        seen, model.seen[number] = model.seen.get(number), found.fingerprint
-        if known is not None and known.status.error_code != Code.OK and known.fingerprint == found.fingerprint:
-            return False  # it failed, and nothing changed since
-        if found.incomplete:
-            model.notes[number] = found.incomplete
-            return False
-        if not (settled or found.verifiable or seen == found.fingerprint):
-            return False
-        return await self._load(model, found)
+    async def _check_changes(self, models: Sequence[ModelConfig]) -> None:
+        """Refuses what can't be, before anything is changed."""
+        served = self.configs()
+        check_names(config.name for config in models)
+        check_platforms(models, served)
+        for config in models:
+            await self._check_labels(config, self._models.get(config.name))
 
-    async def _load(self, model: _Model, found: VersionFolder) -> bool:
-        name, number = model.config.name, found.version
-        version = model.versions[number] = _Version(VersionStatus(number, State.LOADING), found.fingerprint)
-        logger.info("Loading model %s version %d from %s", name, number, found.path)
-        started = time.perf_counter()
-        try:
-            version.servable = await self._in_thread(self._make_servable, name, found)
-        except ServingError as error:
-            version.status = VersionStatus(number, State.END, error.code, error.message)
-            self._metrics.observe_load(name, error.code)
-            logger.error("Model %s version %d can't be served: %s", name, number, error.message)  # noqa: TRY400
-            return False
-        version.status = VersionStatus(number, State.AVAILABLE)
-        self._metrics.observe_load(name, Code.OK)
-        self._refresh(model)
-        gc.freeze()
-        seconds = time.perf_counter() - started
-        logger.info(
-            "Model %s version %d is served (%s, %.2f s)", name, number, version.servable.model.provider, seconds
-        )
-        return True
+    async def _check_labels(self, config: ModelConfig, model: Model | None) -> None:
+        """Refuses labels of versions that neither answer now nor will when the change is made."""
+        in_effect = {} if model is None or model.removed else model.labels
+        answering = set() if model is None else set(model.available())
+        for label, number in config.labels.items():
+            if number in answering or (self._labels_for_unavailable and label not in in_effect):
+                continue
+            folders = await self._loader.look(find_versions, config.base_path) or {}
+            most = config.policy.most
+            candidates = config.policy.candidates(folders)
+            if number not in (candidates if most > len(candidates) else candidates[: int(most)]):
+                raise refuse_label(config.name, number)
 
-    def _make_servable(self, name: str, found: VersionFolder) -> Servable:
-        try:
-            model = self._engine.load(found.path)
-        except (OSError, MemoryError) as error:
-            raise ServingError(
-                Code.INTERNAL, f"{found.path} can't be loaded: {type(error).__name__}: {error}"
-            ) from error
-        servable = Servable(name, found.version, model, self._execution, self._metrics)
-        servable.warm_up()
-        self._metrics.add_version(name, found.version, provider=model.provider, signatures=model.signatures)
-        return servable
-
-    def _unload(self, model: _Model, number: int) -> None:
-        version = model.versions[number]
-        version.status = VersionStatus(number, State.UNLOADING)
-        self._refresh(model)
-        task = asyncio.create_task(self._finish_unloading(model, version))
-        self._unloading.add(task)
-        task.add_done_callback(self._unloading.discard)
-
-    async def _finish_unloading(self, model: _Model, version: _Version) -> None:
-        servable, version.servable = version.servable, None
-        if servable is not None:
-            await servable.drain()
-            await self._in_thread(servable.close)
-        version.status = VersionStatus(version.status.version, State.END)
-        logger.info("Model %s version %d was unloaded", model.config.name, version.status.version)
-
-    def _refresh(self, model: _Model) -> None:
-        """Brings the short way to the newest version up to date."""
-        available = model.available()
-        servable = model.versions[available[0]].servable if available else None
-        if servable is None:
-            self._newest.pop(model.config.name, None)
-        else:
-            self._newest[model.config.name] = servable
-
-    async def _in_thread(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        work = functools.partial(function, *args, **kwargs)
-        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+    def _check_labels_in_effect(self, model: Model) -> None:
+        for label, number in model.config.labels.items():
+            if model.labels.get(label) != number:
+                raise refuse_label(model.config.name, number)
 
 
-def _forget_ended(model: _Model) -> None:
-    ended = sorted(number for number, version in model.versions.items() if version.status.state == State.END)
-    for number in ended[:-_MOST_ENDED]:
-        del model.versions[number]
-
-
-def _explain_unserved(model: _Model) -> str:
-    failed: Mapping[int, str] = {
-        number: version.status.error_message
-        for number, version in model.versions.items()
-        if version.status.error_message
-    }
-    reasons = dict(sorted({**model.notes, **failed}.items(), reverse=True))
-    return " ".join(reasons.values()) or f"{model.config.base_path} holds no version folder (a whole number, as 1)."
+def _check_available(models: Sequence[Model], code: Code, *, below: Path | None = None) -> None:
+    """Refuses models of which no version (from `below`) answers, in TensorFlow Serving's words."""
+    failed = [
+        model
+        for model in models
+        if not any(below in (None, model.versions[number].path.parent) for number in model.available())
+    ]
+    if not failed:
+        return
+    reasons = []
+    for model in failed:
+        number, message = model.last_failure()
+        version = "" if number is None else f" version: {number}"
+        reasons.append(f"{{name: {model.config.name}{version}}} due to error: {message}, ")
+    raise ServingError(code, f"{len(failed)} model(s) did not become available: {{{''.join(reasons)}}}")

@@ -1,6 +1,7 @@
 """What Prometheus reads: our own metrics, and TensorFlow Serving's names for those that it has too."""
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from prometheus_client import (
     CollectorRegistry,
@@ -11,10 +12,11 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.metrics_core import Metric
 
 from serving.errors import Code
+from serving.tensorflow_metrics import TensorFlowMetrics
 
+METRICS_PATH = "/monitoring/prometheus/metrics"
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 # TensorFlow Serving's own boundaries, 10 us * 1.8^i, so that its histograms can be derived from ours.
@@ -25,6 +27,18 @@ _REQUEST_LABELS = ("model", "version", "signature", "engine", "api", "entrypoint
 _BATCH_LABELS = ("model", "version", "signature", "engine")
 
 
+class RequestEnd(NamedTuple):
+    """A request that was answered, as it was asked for; see `Metrics.observe_request`."""
+
+    model: str
+    version: int | None
+    signature: str
+    api: str
+    entrypoint: str
+    code: Code
+    seconds: float
+
+
 class Metrics:
     """Counts and times requests, batches and loads, on a registry of its own.
 
@@ -33,12 +47,17 @@ class Metrics:
 
     Args:
         engine: Name of the engine, a label of everything.
+
+    Attributes:
+        listeners: Told of every request that was answered, in the task that answered it.
     """
 
     def __init__(self, engine: str = "onnxruntime") -> None:
         disable_created_metrics()  # a second series for each, which says when it was first counted
         self.engine = engine
         self.registry = CollectorRegistry()
+        self.listeners: list[Callable[[RequestEnd], None]] = []
+        self.tensorflow = TensorFlowMetrics()
         ProcessCollector(registry=self.registry)
         self._requests = self._counter("requests", "Requests answered", (*_REQUEST_LABELS, "code"))
         self._latency = self._histogram(
@@ -50,6 +69,10 @@ class Metrics:
         )
         self._queue_s = self._histogram("queue_seconds", "Seconds in the queue", _BATCH_LABELS, LATENCY_BUCKETS_S)
         self._queued = self._gauge("queued_requests", "Requests that wait", ("model", "version", "queue"))
+        self._in_flight = self._gauge("in_flight_requests", "Requests being answered", ("model", "version"))
+        self._log_records = self._counter(
+            "log_records", "Records that a log took (code OK) or had to drop", ("log", "model", "code")
+        )
         self._loads = self._counter("loads", "Attempts to load a version", ("model", "code"))
         self._unloads = self._counter("unloads", "Versions unloaded", ("model",))
         self._info = self._gauge(
@@ -74,11 +97,16 @@ class Metrics:
             code: How it ended.
             seconds: From the arrival to the answer.
         """
+        asked = (model, version, signature)
         known = self._signatures.get(model)
         if known is None:
             model, version = "", None
         if known is None or signature not in known:
             signature = ""
+        if self.listeners:
+            end = RequestEnd(asked[0], asked[1], asked[2], api, entrypoint, code, seconds)
+            for listener in self.listeners:
+                listener(end)
         key = (model, "" if version is None else str(version), signature, self.engine, api, entrypoint, code.name)
         children = self._children.get(key)
         if children is None:
@@ -106,6 +134,14 @@ class Metrics:
         for wait_s in waits_s:
             children[2].observe(wait_s)
 
+    def observe_examples(self, model: str, count: int) -> None:
+        """Counts the examples of a MultiInference that was answered."""
+        self.tensorflow.observe_examples(model, count)
+
+    def observe_log(self, log: str, model: str, code: Code) -> None:
+        """Counts a record of the log `request` or `audit`: OK where it was written, else why it was not."""
+        self._log_records.labels(log, model, code.name).inc()
+
     def observe_load(self, model: str, code: Code) -> None:
         """Counts an attempt to load a version."""
         self._loads.labels(model, code.name).inc()
@@ -120,10 +156,15 @@ class Metrics:
         """Reads the length of a queue whenever the metrics are read."""
         self._queued.labels(model, str(version), queue).set_function(length)
 
+    def watch_in_flight(self, model: str, version: int, count: Callable[[], int]) -> None:
+        """Reads the number of requests that a version is answering whenever the metrics are read."""
+        self._in_flight.labels(model, str(version)).set_function(count)
+
     def remove_version(self, model: str, version: int, queues: Iterable[str]) -> None:
         """A version is no longer served: its gauges go, what was counted stays."""
+        _remove_watched(self._in_flight, model, str(version))
         for queue in queues:
-            self._queued.remove(model, str(version), queue)
+            _remove_watched(self._queued, model, str(version), queue)
         provider = self._providers.pop((model, version), None)
         if provider is not None:
             self._info.remove(model, str(version), self.engine, provider)
@@ -131,35 +172,9 @@ class Metrics:
 
     def expose(self) -> bytes:
         """The metrics in Prometheus' text format."""
-        return generate_latest(self.registry) + self._expose_as_tensorflow_serving().encode()
-
-    def _expose_as_tensorflow_serving(self) -> str:
-        counts: dict[str, float] = {}
-        for sample in _samples(self._requests.collect(), "_total"):
-            labels = f'{{model_name="{_escape(sample[0]["model"])}",status="{sample[0]["code"]}"}}'
-            counts[labels] = counts.get(labels, 0.0) + sample[1]
-        latencies = self._latency_as_tensorflow_serving()
-        name = ":tensorflow:serving:request_count"
-        lines = [f"# TYPE {name} counter", *(f"{name}{labels} {value:.0f}" for labels, value in counts.items())]
-        lines.append("# TYPE :tensorflow:serving:request_latency histogram")
-        lines.extend(f":tensorflow:serving:request_latency{labels} {value:.17g}" for labels, value in latencies.items())
-        return "\n".join(lines) + "\n"
-
-    def _latency_as_tensorflow_serving(self) -> dict[str, float]:
-        """Microseconds, summed over versions and signatures, which TensorFlow Serving doesn't tell apart."""
-        totals: dict[str, float] = {}
-        families = list(self._latency.collect())
-        for suffix, scale in (("_bucket", 1.0), ("_sum", 1e6), ("_count", 1.0)):
-            for labels, value in _samples(families, suffix):
-                text = (
-                    f'model_name="{_escape(labels["model"])}",API="{labels["api"]}",entrypoint="{labels["entrypoint"]}"'
-                )
-                if suffix == "_bucket":
-                    bound = labels["le"] if labels["le"] == "+Inf" else f"{float(labels['le']) * 1e6:.6g}"
-                    text += f',le="{bound}"'
-                key = f"{suffix}{{{text}}}"
-                totals[key] = totals.get(key, 0.0) + value * scale
-        return totals
+        families = [*self._requests.collect(), *self._latency.collect(), *self._run_s.collect()]
+        theirs = self.tensorflow.expose([*families, *self._log_records.collect()])
+        return generate_latest(self.registry) + theirs.encode()
 
     def _counter(self, name: str, text: str, labels: Sequence[str]) -> Counter:
         return Counter(f"whyserve_{name}", text, labels, registry=self.registry)
@@ -171,10 +186,10 @@ class Metrics:
         return Histogram(f"whyserve_{name}", text, labels, registry=self.registry, buckets=buckets)
 
 
-def _samples(families: Iterable[Metric], suffix: str) -> list[tuple[dict[str, str], float]]:
-    samples = [sample for family in families for sample in family.samples]
-    return [(sample.labels, sample.value) for sample in samples if sample.name.endswith(suffix)]
+def _remove_watched(gauge: Gauge, *labels: str) -> None:
+    """Removes a gauge that reads a function, and lets go of the function.
 
-
-def _escape(value: str) -> str:
-    return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    prometheus_client's gauge would hold on to it in a cycle, and with it to all of the version that it reads.
+    """
+    gauge.labels(*labels).set_function(float)
+    gauge.remove(*labels)

@@ -9,7 +9,7 @@ from pathlib import Path
 from export.errors import ManifestError
 from export.manifest import load_manifest
 from serving.engines.base import Engine
-from serving.engines.bundle import is_bundle
+from serving.engines.bundle import WARMUP_FILE, is_bundle
 
 _VERSION_NAME = re.compile(r"[0-9]{1,19}", re.ASCII)
 _LARGEST_VERSION = 2**63 - 1
@@ -79,7 +79,15 @@ def list_models(repository: Path) -> dict[str, Path] | None:
         folders = sorted(Path(entry.path) for entry in os.scandir(repository) if entry.is_dir())
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return {folder.name: folder for folder in folders if not folder.name.startswith(".") and find_versions(folder)}
+    return {folder.name: folder for folder in folders if not folder.name.startswith(".") and _holds_versions(folder)}
+
+
+def _holds_versions(folder: Path) -> bool:
+    """Whether there is a version folder; one that can't be read is a model all the same, and reported as such."""
+    try:
+        return bool(find_versions(folder))
+    except OSError:
+        return True
 
 
 def _missing_from_bundle(path: Path, sizes: Mapping[str, int]) -> str:
@@ -88,7 +96,7 @@ def _missing_from_bundle(path: Path, sizes: Mapping[str, int]) -> str:
         files = load_manifest(path).files
     except ManifestError:
         return ""
-    short = [name for name, entry in files.items() if sizes.get(name, -1) < entry.bytes]
+    short = [name for name, entry in files.items() if sizes.get(name, -1) < entry.bytes and name != WARMUP_FILE]
     return f"{path} is not complete: {', '.join(sorted(short))} missing or too short." if short else ""
 
 

@@ -1,20 +1,26 @@
 """A model version that answers requests: the loaded model behind its two queues."""
 
 import asyncio
+import functools
+import hashlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from export.manifest import MANIFEST_FILE
 from serving.batch import Arrays, Call
 from serving.batching import BatchLimits, BatchQueue, BatchReport
-from serving.engines.base import LoadedModel
+from serving.engines.base import GraphModel, LoadedModel
 from serving.errors import ServingError
+from serving.joint import JointModel, join_inputs, join_signatures
 from serving.metrics import Metrics
-from serving.types import EXPLAIN_SIGNATURE, EXPLAIN_TARGET_SIGNATURE, TensorInfo
+from serving.types import EXPLAIN_SIGNATURE, EXPLAIN_TARGET_SIGNATURE, Signature, TensorInfo
+from serving.warmup import WarmUpOptions, replay_warmup
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +41,8 @@ class ExecutionOptions:
         explain_threads: Where explanations that take long run.
         batching: True joins requests for every model, False for none, None where the model is known to allow it.
         refuse_non_finite: Overrides the model's own `refuses_non_finite`, unless None.
+        warm_up: What runs before a version is served.
+        observe_batch: Told of every batch, with model and version; None: nobody.
     """
 
     predict_threads: Executor
@@ -43,6 +51,8 @@ class ExecutionOptions:
     explain: BatchLimits = field(default_factory=BatchLimits)
     batching: bool | None = None
     refuse_non_finite: bool | None = None
+    warm_up: WarmUpOptions = field(default_factory=WarmUpOptions)
+    observe_batch: Callable[[str, int, BatchReport], None] | None = None
 
 
 class Servable:
@@ -56,6 +66,9 @@ class Servable:
         model: What the engine loaded.
         options: How to run it.
         metrics: Where batches are counted.
+
+    Attributes:
+        manifest_digest: SHA-256 of the bundle's manifest, in hexadecimal digits; empty where there is none.
     """
 
     def __init__(
@@ -64,18 +77,22 @@ class Servable:
         self.name = name
         self.version = version
         self.model = model
+        self.manifest_digest = ""
+        self._options = options
         self.refuses_non_finite = (
             model.refuses_non_finite if options.refuse_non_finite is None else options.refuse_non_finite
         )
         self._batchable = model.batchable if options.batching is None else options.batching
         self._metrics = metrics
         self._calls: dict[tuple[str, tuple[str, ...]], Call] = {}
+        self._joint_calls: dict[tuple[tuple[str, ...], tuple[str, ...]], Call] = {}
         self._in_flight = 0
         self._idle: asyncio.Future[None] | None = None
         self._queues = {
             "predict": self._queue("predict", options.predict, options.predict_threads),
             "explain": self._queue("explain", options.explain, options.explain_threads),
         }
+        metrics.watch_in_flight(name, version, lambda: self._in_flight)
 
     async def run(
         self, signature_name: str, inputs: Arrays, output_names: Sequence[str], *, deadline: float | None = None
@@ -86,15 +103,41 @@ class Servable:
             ServingError: What the queue or the model answers.
         """
         call = self._call(signature_name, tuple(output_names))
-        queue = self._queues["explain" if signature_name in EXPLAIN_SIGNATURES else "predict"]
-        self._in_flight += 1
-        try:
-            outputs = await queue.submit(call, inputs, deadline=deadline)
-        finally:
-            self._in_flight -= 1
-            if self._idle is not None and self._in_flight == 0 and not self._idle.done():
-                self._idle.set_result(None)
+        outputs = await self._submit(call, inputs, deadline, explain=signature_name in EXPLAIN_SIGNATURES)
         return outputs if len(outputs) == len(output_names) else {name: outputs[name] for name in output_names}
+
+    async def run_together(
+        self,
+        inputs: Mapping[str, Arrays],
+        output_names: Mapping[str, Sequence[str]],
+        *,
+        deadline: float | None = None,
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """Answers several signatures, in one run of the engine where it can.
+
+        Args:
+            inputs: The checked inputs of each signature.
+            output_names: The outputs wanted of each.
+            deadline: In the event loop's time.
+
+        Raises:
+            ServingError: What the queue or the model answers.
+        """
+        signatures = {name: self.model.signatures[name] for name in sorted(inputs)}
+        feeds = join_inputs(signatures, inputs)
+        tensors = {
+            name: [signatures[name].outputs[output].tensor_name for output in outputs]
+            for name, outputs in output_names.items()
+        }
+        call = self._joint_call(signatures, tuple(sorted({each for every in tensors.values() for each in every})))
+        if feeds is None or call is None:
+            return await self._run_each(inputs, output_names, deadline)
+        explain = not EXPLAIN_SIGNATURES.isdisjoint(signatures)
+        values = await self._submit(call, feeds, deadline, explain=explain)
+        return {
+            name: {output: values[tensor] for output, tensor in zip(output_names[name], tensors[name], strict=True)}
+            for name in inputs
+        }
 
     async def drain(self) -> None:
         """Waits until no request is in flight; none may be added meanwhile."""
@@ -104,15 +147,35 @@ class Servable:
         for queue in self._queues.values():
             await queue.join()
 
-    def warm_up(self) -> None:
-        """Runs every signature on zeros, so that the first request doesn't pay for allocations; blocks.
+    def warm_up(self, folder: Path) -> None:
+        """Runs what the first requests would pay for; blocks.
 
-        Only where runs are known to have no effect on one another. A model that doesn't take zeros is none the worse
-        for it: the failure is logged only.
+        The warm-up records in the version's folder are run where there are any. Signatures that they leave out are run
+        on zeros, where runs are known to have no effect on one another. A model that doesn't take zeros is none the
+        worse for it: the failure is logged only.
+
+        Raises:
+            ServingError: A warm-up record can't be read, or failed.
         """
-        if not self.model.batchable:
+        manifest = folder / MANIFEST_FILE
+        if self.model.explanation is not None and manifest.is_file():
+            self.manifest_digest = hashlib.sha256(manifest.read_bytes()).hexdigest()
+        options = self._options.warm_up
+        if not options.enabled:
             return
-        for name, signature in self.model.signatures.items():
+        ran = replay_warmup(
+            folder,
+            self.model,
+            lambda name, inputs, outputs: _run_timed(self._call(name, outputs), inputs),
+            options=options,
+            refuse_non_finite=self.refuses_non_finite,
+            metrics=self._metrics,
+        )
+        if self.model.batchable:
+            self._run_on_zeros({name: each for name, each in self.model.signatures.items() if name not in ran})
+
+    def _run_on_zeros(self, signatures: Mapping[str, Signature]) -> None:
+        for name, signature in signatures.items():
             inputs = {key: _zeros(tensor) for key, tensor in signature.inputs.items()}
             call = self._call(name, tuple(signature.outputs))
             try:
@@ -124,7 +187,9 @@ class Servable:
     def close(self) -> None:
         """Lets go of the model; blocks."""
         self._metrics.remove_version(self.name, self.version, self._queues)
+        self._queues = {}  # they hold on to this object: it would live until the collector finds the cycle
         self._calls.clear()
+        self._joint_calls.clear()
         self.model.close()
 
     def __str__(self) -> str:
@@ -142,13 +207,52 @@ class Servable:
             self._calls[key] = call
         return call
 
+    async def _run_each(
+        self, inputs: Mapping[str, Arrays], output_names: Mapping[str, Sequence[str]], deadline: float | None
+    ) -> dict[str, dict[str, np.ndarray]]:
+        """The outputs of each signature; when one fails, the others leave their queue."""
+        runs = {
+            name: asyncio.ensure_future(self.run(name, arrays, output_names[name], deadline=deadline))
+            for name, arrays in inputs.items()
+        }
+        try:
+            return dict(zip(runs, await asyncio.gather(*runs.values()), strict=True))
+        finally:
+            for run in runs.values():
+                run.cancel()
+
+    def _joint_call(self, signatures: Mapping[str, Signature], fetches: tuple[str, ...]) -> Call | None:
+        """The call that runs several signatures at once, or None where the engine can't or too many are kept apart."""
+        if not isinstance(self.model, GraphModel):
+            return None
+        key = (tuple(signatures), fetches)
+        call = self._joint_calls.get(key)
+        if call is None and len(self._joint_calls) < _MOST_CALLS:
+            joint = join_signatures(signatures)
+            call = Call(JointModel(self.model), " + ".join(signatures), joint, fetches, batchable=self._batchable)
+            self._joint_calls[key] = call
+        return call
+
+    async def _submit(
+        self, call: Call, inputs: Arrays, deadline: float | None, *, explain: bool
+    ) -> dict[str, np.ndarray]:
+        self._in_flight += 1
+        try:
+            return await self._queues["explain" if explain else "predict"].submit(call, inputs, deadline=deadline)
+        finally:
+            self._in_flight -= 1
+            if self._idle is not None and self._in_flight == 0 and not self._idle.done():
+                self._idle.set_result(None)
+
     def _queue(self, kind: str, limits: BatchLimits, threads: Executor) -> BatchQueue:
         what = "explanations" if kind == "explain" else "predictions"
-        queue = BatchQueue(f"{what} of {self}", limits=limits, executor=threads, observe=self._observe)
+        queue = BatchQueue(
+            f"{what} of {self}", limits=limits, executor=threads, observe=functools.partial(self._observe, kind)
+        )
         self._metrics.watch_queue(self.name, self.version, kind, queue.__len__)
         return queue
 
-    def _observe(self, report: BatchReport) -> None:
+    def _observe(self, queue: str, report: BatchReport) -> None:
         self._metrics.observe_batch(
             self.name,
             self.version,
@@ -157,6 +261,17 @@ class Servable:
             run_s=report.run_s,
             waits_s=report.waits_s,
         )
+        self._metrics.tensorflow.observe_batch(
+            self.name,
+            queue,
+            apis=["" if request is None else request.api for request in report.requests],
+            sizes=report.sizes,
+            executed_rows=report.executed_rows,
+            run_s=report.run_s,
+            waits_s=report.waits_s,
+        )
+        if self._options.observe_batch is not None:
+            self._options.observe_batch(self.name, self.version, report)
 
 
 def _zeros(tensor: TensorInfo) -> np.ndarray:

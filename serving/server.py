@@ -8,29 +8,33 @@ import os
 import signal
 import socket
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
+from collections.abc import Collection
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from serving.batching import BatchLimits
+from serving.administration import Administration
+from serving.config.models import RequestLogging
+from serving.config.without_effect import explain_without_effect
 from serving.data_plane import DataPlane
-from serving.engines.base import Engine
-from serving.engines.cpu import count_cpus
-from serving.engines.registry import create_engine
-from serving.errors import StartError
+from serving.errors import ServingError, StartError
 from serving.log import configure_logging
-from serving.manager import ModelConfig, ModelManager
+from serving.manager import ModelManager
 from serving.metrics import Metrics
-from serving.options import OptionsError, ServerOptions, check_options
-from serving.repository import find_versions, list_models
-from serving.servable import ExecutionOptions
-from serving.transports import GrpcTransport, RestTransport, reserve
+from serving.observation import Observation
+from serving.options import OptionsError, ServerOptions, check_options, parse_channel_arguments
+from serving.security.edge import Edge
+from serving.setup import make_engine, make_execution, make_load_options, make_model_configs, platforms
+from serving.sockets import clear_path, port_text, remove_path, reserve, reserve_path
+from serving.transports import GrpcTransport, RestTransport
+
+if TYPE_CHECKING:
+    from serving.config.reload import ConfigFile
 
 logger = logging.getLogger(__name__)
 
-_NONE = "which isn't a folder"
+_REST_SOCKET = "REST socket"
 
 
 class Server:
@@ -47,16 +51,31 @@ class Server:
         check_options(options)
         self.options = options
         self.metrics = Metrics(options.engine)
-        self._execution = _execution(options)
+        models = make_model_configs(options)
+        self._observation = Observation(options, self.metrics, self._logging_of)
+        self._execution = replace(make_execution(options), observe_batch=self._observation.observe_batch)
         self.manager = ModelManager(
-            _create_engine(options),
+            make_engine(options),
             execution=self._execution,
             metrics=self.metrics,
-            models=_model_configs(options),
+            models=models,
             repository=options.model_repository,
             num_versions=options.num_versions,
+            loading=make_load_options(options),
+            labels_for_unavailable=options.allow_version_labels_for_unavailable_models,
         )
-        self.data_plane = DataPlane(self.manager)
+        self._config_file = self._open_config_file()
+        self.data_plane = DataPlane(
+            self.manager,
+            administration=Administration(
+                self.manager,
+                platforms=platforms(options),
+                config_file=self._config_file,
+                enabled=options.enable_admin_api,
+            ),
+            checks_method_names=options.enable_signature_method_name_check,
+            recorder=self._observation.recorder,
+        )
         self.drained = False
         self._stopping = asyncio.Event()
         self._hurried = False
@@ -69,11 +88,17 @@ class Server:
         Raises:
             StartError: A port is taken, or there is nothing to serve.
         """
+        edge = Edge(self.options, self.metrics, metrics_path=self._observation.metrics_path)
         ports = self._reserve_ports()
+        watching = [asyncio.create_task(edge.watch())]
         try:
-            if await self._load(ports):
+            if await self._load():
                 self._check_served()
-                self._make_transports(ports)
+                if self._config_file is not None and self.options.model_config_file_poll_wait_seconds > 0:
+                    wait_s = self.options.model_config_file_poll_wait_seconds
+                    watching.append(asyncio.create_task(self._config_file.watch(wait_s)))
+                self._make_transports(ports, edge)
+                edge.announce()
                 await self._open(ports)
                 await self._answer()
         except StartError:
@@ -81,23 +106,31 @@ class Server:
             await self.manager.stop()
             raise
         finally:
+            for task in watching:
+                task.cancel()
             for reserved in ports.values():
                 reserved.close()
+            if _REST_SOCKET in ports:
+                remove_path(self.options.rest_api_socket_path)
+            await asyncio.to_thread(self._observation.close)
 
-    async def _load(self, ports: dict[str, socket.socket]) -> bool:
+    async def _load(self) -> bool:
         """Loads the models and imports what the transports need, which takes longer: both at once.
 
         Returns:
             Whether to go on: a stop that is asked for meanwhile doesn't wait for a model of minutes.
         """
         models = self.manager.start(poll_wait_s=self.options.file_system_poll_wait_seconds)
-        loading = asyncio.gather(models, asyncio.to_thread(_import_transports, list(ports)))
+        loading = asyncio.gather(models, asyncio.to_thread(_import_transports, self._transports()))
         stopping = asyncio.create_task(self._stopping.wait())
         both: set[asyncio.Future[Any]] = {loading, stopping}
         await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         stopping.cancel()
         if loading.done():
-            await loading
+            try:
+                await loading
+            except ServingError as error:
+                raise StartError(error.message) from error
             return True
         loading.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -107,8 +140,7 @@ class Server:
 
     async def _answer(self) -> None:
         self.data_plane.set_ready(ready=True)
-        addresses = [f"{name} on {self.options.host}:{port}" for name, port in self._ports().items()]
-        logger.info("Ready: %s", ", ".join(addresses))
+        logger.info("Ready: %s", ", ".join(self._addresses()))
         await self._stopping.wait()
         await self._drain()
 
@@ -121,38 +153,96 @@ class Server:
         self._hurried = self._hurried or hurry
         self._stopping.set()
 
+    def _logging_of(self, name: str) -> RequestLogging | None:
+        config = self.manager.config(name)
+        return None if config is None else config.logging
+
+    def _open_config_file(self) -> "ConfigFile | None":
+        if self.options.model_config_file is None:
+            return None
+        from serving.config.reload import ConfigFile
+
+        return ConfigFile(self.options.model_config_file, self.manager, platforms=platforms(self.options))
+
     def _ports(self) -> dict[str, int]:
         ports = {"gRPC": self.options.port, "REST": self.options.rest_api_port}
         return {name: port for name, port in ports.items() if port}
+
+    def _transports(self) -> list[str]:
+        sockets = {"gRPC": self.options.grpc_socket_path, "REST": self.options.rest_api_socket_path}
+        return [name for name, path in sockets.items() if path or name in self._ports()]
+
+    def _addresses(self) -> list[str]:
+        ports = [f"{name} on {port_text(self.options.host, port)}" for name, port in self._ports().items()]
+        paths = {"gRPC": self.options.grpc_socket_path, "REST": self.options.rest_api_socket_path}
+        return ports + [f"{name} on unix:{path}" for name, path in paths.items() if path]
 
     def _reserve_ports(self) -> dict[str, socket.socket]:
         reserved: dict[str, socket.socket] = {}
         try:
             for name, port in self._ports().items():
                 reserved[name] = reserve(self.options.host, port, name)
+            if self.options.rest_api_socket_path:
+                reserved[_REST_SOCKET] = reserve_path(self.options.rest_api_socket_path, "rest_api_socket_path")
+            if self.options.grpc_socket_path:
+                clear_path(self.options.grpc_socket_path, "grpc_socket_path")
         except StartError:
             for each in reserved.values():
                 each.close()
             raise
         return reserved
 
-    def _make_transports(self, ports: dict[str, socket.socket]) -> None:
+    def _make_transports(self, ports: dict[str, socket.socket], edge: Edge) -> None:
         options = self.options
-        if "REST" in ports:
+        if "REST" in self._transports():
             from serving.rest.app import create_app
-            from serving.rest.limits import Limits
+            from serving.rest.limits import ConnectionLimits, Limits
 
-            limits = Limits(max_body_bytes=options.max_request_bytes, timeout_s=options.rest_api_timeout_in_ms / 1000)
-            app = create_app(self.data_plane, self.metrics, limits=limits)
-            self._rest = RestTransport(app, ports["REST"], grace_period_s=options.grace_period_s)
-        if "gRPC" in ports:
-            self._grpc = GrpcTransport(self.data_plane, self.metrics, grace_period_s=options.grace_period_s)
+            limits = Limits(
+                max_body_bytes=options.max_request_bytes,
+                max_inflated_bytes=options.max_inflated_bytes,
+                max_json_depth=options.max_json_depth,
+                timeout_s=options.rest_api_timeout_in_ms / 1000,
+            )
+            app = create_app(
+                self.data_plane,
+                self.metrics,
+                limits=limits,
+                open_paths=edge.open_paths(),
+                metrics_path=self._observation.metrics_path,
+            )
+            self._rest = RestTransport(
+                edge.protect(app),
+                ports.get("REST"),
+                grace_period_s=options.grace_period_s,
+                limits=ConnectionLimits(
+                    max_connections=options.max_connections,
+                    read_timeout_s=options.rest_api_read_timeout_in_ms / 1000,
+                    idle_timeout_s=options.rest_api_idle_timeout_in_ms / 1000,
+                ),
+                tls=edge.rest_tls,
+                unix_socket=ports.get(_REST_SOCKET),
+            )
+        if "gRPC" in self._transports():
+            self._grpc = GrpcTransport(
+                self.data_plane,
+                self.metrics,
+                grace_period_s=options.grace_period_s,
+                max_request_bytes=options.max_request_bytes,
+                max_connections=options.max_connections,
+                channel_arguments=parse_channel_arguments(options.grpc_channel_arguments),
+                interceptors=edge.interceptors(),
+                tls=edge.tls,
+                socket_path=options.grpc_socket_path,
+                tensor_content=options.enable_serialization_as_tensor_content,
+                health=options.enable_grpc_healthcheck_service,
+            )
 
     async def _open(self, ports: dict[str, socket.socket]) -> None:
         if self._rest is not None:
             await self._rest.start()
         if self._grpc is not None:
-            await self._grpc.start(self.options.host, ports["gRPC"])
+            await self._grpc.start(self.options.host, ports.get("gRPC"))
 
     async def _close(self) -> None:
         await asyncio.gather(*[transport.stop() for transport in (self._rest, self._grpc) if transport is not None])
@@ -166,6 +256,8 @@ class Server:
         elif unserved:
             reasons = "; ".join(f"model {name!r}: {reason}" for name, reason in sorted(unserved.items()))
             raise StartError(f"No model can be served. {reasons}")
+        elif self.options.model_config_file is not None and not self.manager.served():
+            logger.warning("%s lists no model: none is served until it does", self.options.model_config_file)
         elif not self.manager.served():
             raise StartError(f"No model can be served: {self.options.model_repository} holds no model.")
 
@@ -188,13 +280,19 @@ class Server:
         self._execution.explain_threads.shutdown(wait=False)
 
 
-def serve(options: ServerOptions) -> int:
+def serve(options: ServerOptions, *, given: Collection[str] = ()) -> int:
     """Runs a server until SIGTERM or SIGINT.
+
+    Args:
+        options: What to serve and how.
+        given: The flags that were given; those without effect here are answered with a line in the log each.
 
     Returns:
         The exit status: 0 after a stop that was asked for, 1 when the server could not start.
     """
-    configure_logging()
+    configure_logging(log_format=options.log_format)
+    for note in explain_without_effect(options, given):
+        logger.warning("%s", note)
     try:
         drained = uvloop.run(_run(options))
     except (OptionsError, StartError) as error:
@@ -223,59 +321,3 @@ def _import_transports(names: list[str]) -> None:
     if "gRPC" in names:
         importlib.import_module("grpc.aio")
         importlib.import_module("serving.grpc.service")
-
-
-def _create_engine(options: ServerOptions) -> Engine:
-    try:
-        return create_engine(options.engine, device=options.device, num_threads=options.num_threads or None)
-    except ImportError as error:
-        raise StartError(
-            f"Engine {options.engine!r} needs a package that isn't installed: {error}. Install it, or choose another."
-        ) from error
-
-
-def _execution(options: ServerOptions) -> ExecutionOptions:
-    cpus = count_cpus()
-    return ExecutionOptions(
-        predict_threads=ThreadPoolExecutor(options.grpc_max_threads or cpus, thread_name_prefix="predict"),
-        explain_threads=ThreadPoolExecutor(options.explain_threads or max(1, cpus // 2), thread_name_prefix="explain"),
-        predict=BatchLimits(options.max_batch_size, options.max_wait_ms / 1000, options.max_queued_requests),
-        explain=BatchLimits(
-            options.max_explain_batch_size, options.max_wait_ms / 1000, options.max_queued_explanations
-        ),
-        batching=options.enable_batching,
-        refuse_non_finite=options.refuse_non_finite,
-    )
-
-
-def _model_configs(options: ServerOptions) -> list[ModelConfig]:
-    """The single model, or none where a repository is served; refuses paths that are one kind in place of the other."""
-    repository, base_path = options.model_repository, options.model_base_path
-    if repository is not None:
-        _check_repository(repository)
-        return []
-    if base_path is None:
-        return []
-    if not base_path.is_dir():
-        raise StartError(
-            f"`model_base_path` must be a folder with version folders in it. Received: {base_path}, which is none."
-        )
-    if not find_versions(base_path) and (models := list_models(base_path)):
-        raise StartError(
-            f"`model_base_path` must hold version folders (as 1). Received: {base_path}, which holds the models "
-            f"{sorted(models)}. Use --model_repository={base_path}, or --model_base_path={next(iter(models.values()))}."
-        )
-    return [ModelConfig(options.model_name, base_path, options.num_versions)]
-
-
-def _check_repository(repository: Path) -> None:
-    models = list_models(repository)
-    if models is None:
-        raise StartError(
-            f"`model_repository` must be a folder with model folders in it. Received: {repository}, which is none."
-        )
-    if not models and find_versions(repository):
-        raise StartError(
-            f"`model_repository` must hold model folders with version folders in them. Received: {repository}, which "
-            f"holds versions itself. Use --model_base_path={repository}."
-        )

@@ -36,24 +36,44 @@ class TensorInfo:
 
 
 @dataclass(frozen=True)
+class ExampleReading:
+    """How Classify and Regress use a signature of tensors: an input is the feature of its name.
+
+    `output_name` is the output with the scores or the value, empty where it can't be told. `class_labels` are the names
+    of its scores, and are left out where there are not as many.
+    """
+
+    output_name: str
+    class_labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Signature:
-    """A callable of a model: named inputs to named outputs. `defaults` holds values of inputs that may be left out."""
+    """A callable of a model: named inputs to named outputs. `defaults` holds values of inputs that may be left out.
+
+    Without an `example_reading` Classify and Regress hand it the serialized tf.Examples, as TensorFlow Serving does.
+    """
 
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
     method_name: str = "tensorflow/serving/predict"
     defaults: Mapping[str, np.ndarray] = field(default_factory=dict)
+    example_reading: ExampleReading | None = None
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """How a model's explain signatures are to be read. `relevance` maps an input to the output that explains it."""
+    """How a model's explain signatures are to be read.
+
+    `relevance` maps an input to the output that explains it, `layers` an inner layer to the output with its relevance.
+    """
 
     output_name: str
     relevance: Mapping[str, str]
     class_labels: tuple[str, ...] = ()
     composite: str = ""
     num_targets: int | None = None
+    layers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

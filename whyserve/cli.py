@@ -45,6 +45,11 @@ class LazyGroup(Command, click.Group):
         command: click.Command = module.command
         return command
 
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options, and then the commands."""
+        super().format_options(ctx, formatter)
+        self.format_commands(ctx, formatter)
+
 
 EXAMPLES = (
     "whyserve train cnn --data digits --out runs/digits",

@@ -1,6 +1,6 @@
-"""A subcommand whose help ends with examples."""
+"""A subcommand whose help has its many options in groups, and ends with examples."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -11,12 +11,31 @@ class Command(click.Command):
 
     Args:
         examples: Command lines that work as they stand.
+        groups: Names of options by the heading under which the help shows them; the others come last.
         options: What `click.Command` takes.
     """
 
-    def __init__(self, *, examples: Sequence[str], **options: Any) -> None:
+    def __init__(
+        self, *, examples: Sequence[str], groups: Mapping[str, Sequence[str]] | None = None, **options: Any
+    ) -> None:
         super().__init__(**options)
         self.examples = tuple(examples)
+        self.groups = groups or {}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Writes the options, each under its group's heading."""
+        records = {
+            parameter.name or "": record
+            for parameter in self.get_params(ctx)
+            if (record := parameter.get_help_record(ctx)) is not None
+        }
+        sections = {
+            heading: [records.pop(name) for name in names if name in records] for heading, names in self.groups.items()
+        }
+        for heading, lines in {**sections, "Options": [*records.values()]}.items():
+            if lines:
+                with formatter.section(heading):
+                    formatter.write_dl(lines)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Writes the examples as they stand, unwrapped."""

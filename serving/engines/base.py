@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -46,6 +46,25 @@ class LoadedModel(Protocol):
 
     def close(self) -> None:
         """Lets go of the memory; nothing may run any more."""
+
+
+@runtime_checkable
+class GraphModel(Protocol):
+    """A model whose signatures name the tensors of one graph: one run may serve several of them."""
+
+    def run_tensors(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> dict[str, np.ndarray]:
+        """Runs the graph; blocks, and may be called from several threads at once.
+
+        Args:
+            feeds: An array for each input, by its `tensor_name`.
+            fetches: The `tensor_name` of each output to compute.
+
+        Returns:
+            The tensors of `fetches`, by name.
+
+        Raises:
+            ServingError: The model doesn't take these inputs, or failed on them.
+        """
 
 
 class Engine(Protocol):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from export.manifest import Manifest
+from export.manifest import WEIGHTS_FILE, Manifest
 from serving.engines.bundle import is_bundle, open_bundle, read_explanation, read_signatures
 from serving.engines.cpu import count_cpus
 from serving.engines.shapes import check_shapes
@@ -70,21 +70,23 @@ class OnnxRuntimeEngine:
         """
         manifest = open_bundle(path)
         files = sorted({signature.file for signature in manifest.signatures.values()})
-        sessions = {file: self._session(path / file) for file in files if file.endswith(".onnx")}
+        mapped = WEIGHTS_FILE in manifest.files
+        sessions = {file: self._session(path / file, mapped=mapped) for file in files if file.endswith(".onnx")}
+        _give_back_memory()
         providers = {file: session.get_providers()[0] for file, session in sessions.items()}
         logger.info("Model %s version %d runs on %s", manifest.name, manifest.version, providers)
         return OnnxRuntimeModel(manifest, sessions)
 
-    def _session(self, path: Path) -> Any:
+    def _session(self, path: Path, *, mapped: bool) -> Any:
         if self.device == "cpu" or (self.device == "auto" and not _has_cuda()):
-            return self._open(path, [CPU_PROVIDER], strict=False)
+            return self._open(path, [CPU_PROVIDER], mapped=mapped)
         _preload_cuda()
         try:
-            session = self._open(path, [CUDA_PROVIDER], strict=True)
+            session = self._open(path, [CUDA_PROVIDER], mapped=mapped, strict=True)
         except ServingError as error:
             # Also raised where a GPU is there and a few nodes (of shapes, mostly) have no kernel for it.
             logger.debug("%s", error.message)
-            session = self._open(path, [CUDA_PROVIDER, CPU_PROVIDER], strict=False)
+            session = self._open(path, [CUDA_PROVIDER, CPU_PROVIDER], mapped=mapped)
             if session.get_providers()[0] == CUDA_PROVIDER:
                 logger.warning("%s runs on %s, with some nodes on %s", path, CUDA_PROVIDER, CPU_PROVIDER)
         if session.get_providers()[0] == CUDA_PROVIDER:
@@ -94,13 +96,16 @@ class OnnxRuntimeEngine:
             return session
         raise ServingError(Code.FAILED_PRECONDITION, _gpu_missing(session.get_providers()))
 
-    def _open(self, path: Path, providers: list[str], *, strict: bool) -> Any:
+    def _open(self, path: Path, providers: list[str], *, mapped: bool, strict: bool = False) -> Any:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.num_threads
         options.inter_op_num_threads = 1
         # Threads that spin between runs take the processor from the ones that read and write requests.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _ERRORS_SEVERITY
+        if mapped:
+            # Matrices are read where the file is mapped, which all sessions share; a packed copy in each gains nothing.
+            options.add_session_config_entry("session.disable_prepacking", "1")
         if strict:
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         try:
@@ -207,6 +212,13 @@ def _to_objects(items: Sequence[object], shape: tuple[int, ...]) -> np.ndarray:
     array = np.empty(len(items), object)
     array[:] = items
     return array.reshape(shape)
+
+
+def _give_back_memory() -> None:
+    """Loading moves kernels about; what that leaves free the C library keeps, up to as much as the weights take."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # glibc has it
+        trim(0)
 
 
 def _has_cuda() -> bool:

@@ -18,15 +18,16 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from export.manifest import Manifest
-from serving.engines.bundle import is_bundle, open_bundle, read_explanation
+from serving.engines.bundle import is_bundle, open_bundle, read_example_reading, read_explanation
 from serving.engines.cpu import count_cpus
-from serving.errors import Code, ServingError
+from serving.engines.settings import SessionSettings
+from serving.engines.tensorflow_session import make_session_config, read_session_config
+from serving.errors import Code, ServingError, invalid_argument
 from serving.types import Explanation, Signature, TensorInfo
 
 logger = logging.getLogger(__name__)
 
 SAVED_MODEL_FILE = "saved_model.pb"
-SERVE_TAG = "serve"
 _INIT_SIGNATURE = "__saved_model_init_op"
 
 
@@ -36,15 +37,23 @@ class TensorFlowEngine:
     Args:
         device: `cpu`, `cuda`, or `auto`: a GPU where TensorFlow sees one.
         num_threads: Threads of the operations of one run; by default as many as the process has processors.
+        session: How SavedModels are loaded and run, beyond that.
+
+    Raises:
+        StartError: The session's configuration file can't be read.
     """
 
     name = "tensorflow"
 
-    def __init__(self, *, device: str = "cpu", num_threads: int | None = None) -> None:
+    def __init__(
+        self, *, device: str = "cpu", num_threads: int | None = None, session: SessionSettings | None = None
+    ) -> None:
         if device not in ("cpu", "cuda", "auto"):
             raise ValueError(f"`device` must be 'cpu', 'cuda' or 'auto'. Received: device={device!r}.")
         self.device = device
         self.num_threads = num_threads or count_cpus()
+        self.session = session or SessionSettings()
+        self._base_config = read_session_config(self.session.config_file, config_pb2.ConfigProto())
         # Every load would say that the TF1 loader is deprecated; see above why it is the right one.
         tf.get_logger().setLevel(logging.ERROR)
 
@@ -53,7 +62,7 @@ class TensorFlowEngine:
         return (path / SAVED_MODEL_FILE).is_file()
 
     def load(self, path: Path) -> "TensorFlowModel":
-        """Checks the digests, where the folder is a bundle, and loads the SavedModel with the tag `serve`.
+        """Checks the digests, where the folder is a bundle, and loads the SavedModel's graph with the tags asked for.
 
         Raises:
             ServingError: The bundle is damaged, TensorFlow can't load it, or the GPU asked for isn't there.
@@ -63,7 +72,7 @@ class TensorFlowEngine:
         session = tf.compat.v1.Session(graph=tf.Graph(), config=self._config(provider))
         try:
             with session.graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.load(session, [SERVE_TAG], str(path))
+                meta_graph = tf.compat.v1.saved_model.load(session, list(self.session.tags), str(path))
             model = TensorFlowModel(session, meta_graph, manifest, provider)
         except tf.errors.OpError as error:
             session.close()
@@ -89,13 +98,7 @@ class TensorFlowEngine:
         return "CPU"
 
     def _config(self, provider: str) -> Any:
-        return tf.compat.v1.ConfigProto(
-            intra_op_parallelism_threads=self.num_threads,
-            inter_op_parallelism_threads=self.num_threads,
-            device_count={} if provider == "GPU" else {"GPU": 0},
-            gpu_options=tf.compat.v1.GPUOptions(allow_growth=True),
-            allow_soft_placement=True,
-        )
+        return make_session_config(self._base_config, self.session, self.num_threads, gpu=provider == "GPU")
 
 
 class TensorFlowModel:
@@ -106,7 +109,7 @@ class TensorFlowModel:
         self.refuses_non_finite = manifest is not None
         self.batchable = manifest is not None
         self.explanation: Explanation | None = None if manifest is None else read_explanation(manifest)
-        self.signatures: Mapping[str, Signature] = _read_signatures(session.graph, meta_graph)
+        self.signatures: Mapping[str, Signature] = _read_signatures(session.graph, meta_graph, manifest)
         self._session = session
         self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
         self._lock = threading.Lock()
@@ -120,16 +123,27 @@ class TensorFlowModel:
             ServingError: With the code and the text of TensorFlow's own error.
         """
         signature = self.signatures[signature_name]
-        results = {signature.inputs[name].tensor_name: array for name, array in inputs.items()}
-        feeds = tuple(results)
+        feeds = {signature.inputs[name].tensor_name: array for name, array in inputs.items()}
+        results = self.run_tensors(feeds, [signature.outputs[name].tensor_name for name in output_names])
+        return {name: results[signature.outputs[name].tensor_name] for name in output_names}
+
+    def run_tensors(self, feeds: Mapping[str, np.ndarray], fetches: Sequence[str]) -> dict[str, np.ndarray]:
+        """Runs the graph, whichever signatures the tensors belong to; see `serving.engines.base.GraphModel`.
+
+        Raises:
+            ServingError: With the code and the text of TensorFlow's own error.
+        """
+        results = dict(feeds)
         # A tensor that is fed can't be fetched: an output that is an input is what came in.
-        fetches = tuple(sorted({signature.outputs[name].tensor_name for name in output_names} - results.keys()))
+        missing = tuple(sorted(set(fetches) - results.keys()))
         try:
-            values = self._callable(feeds, fetches)(*results.values()) if fetches else []
+            values = self._callable(tuple(results), missing)(*results.values()) if missing else []
         except tf.errors.OpError as error:
             raise ServingError(Code(error.error_code), error.message) from error
-        results.update(zip(fetches, values, strict=True))
-        return {name: np.asarray(results[signature.outputs[name].tensor_name]) for name in output_names}
+        except UnicodeDecodeError as error:  # TensorFlow's text repeats what came, bytes of any kind
+            raise invalid_argument(error.object.decode(errors="replace")) from error
+        results.update(zip(missing, values, strict=True))
+        return {name: np.asarray(results[name]) for name in fetches}
 
     def close(self) -> None:
         """Closes the Session and lets go of its variables."""
@@ -146,7 +160,7 @@ class TensorFlowModel:
         return call
 
 
-def _read_signatures(graph: Any, meta_graph: Any) -> dict[str, Signature]:
+def _read_signatures(graph: Any, meta_graph: Any, manifest: Manifest | None) -> dict[str, Signature]:
     signatures = {}
     for name, definition in meta_graph.signature_def.items():
         if name == _INIT_SIGNATURE:
@@ -160,6 +174,7 @@ def _read_signatures(graph: Any, meta_graph: Any) -> dict[str, Signature]:
             outputs={key: _tensor(key, graph, info) for key, info in sorted(definition.outputs.items())},
             method_name=definition.method_name,
             defaults={key: tf.make_ndarray(value) for key, value in definition.defaults.items()},
+            example_reading=None if manifest is None else read_example_reading(manifest, list(definition.outputs)),
         )
     return signatures
 

@@ -4,12 +4,21 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 
-from serving.errors import Code, invalid_argument
+from serving.errors import invalid_argument
 from serving.grpc.health import HealthService
+from serving.grpc.inference import InferenceRpcs
+from serving.grpc.kserve import InferenceProtocolService
 from serving.grpc.metadata import signature_def_map
+from serving.grpc.reload import ReloadRpc
 from serving.grpc.tensors import decode_tensor, encode_tensor
-from serving.grpc.unary import Call, observe, unary
-from serving.protos import get_model_metadata_pb2, get_model_status_pb2, model_service_pb2, predict_pb2
+from serving.grpc.unary import Call, unary
+from serving.protos import (
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    model_management_pb2,
+    model_service_pb2,
+    predict_pb2,
+)
 from serving.protos import prediction_service_pb2 as prediction_service
 from serving.protos.convert import model_spec_from_proto, model_spec_to_proto
 from serving.types import ModelSpec
@@ -21,27 +30,30 @@ if TYPE_CHECKING:
 PREDICTION_SERVICE = prediction_service.DESCRIPTOR.services_by_name["PredictionService"].full_name
 MODEL_SERVICE = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
 
-NOT_SERVED = {
-    "Classify": "Classify is not served. Ask Predict, with the signature's inputs as tensors.",
-    "Regress": "Regress is not served. Ask Predict, with the signature's inputs as tensors.",
-    "MultiInference": "MultiInference is not served. Ask Predict once for each task.",
-    "HandleReloadConfigRequest": "HandleReloadConfigRequest is not served. New versions are found without it.",
-}
-
 
 def add_services(
-    server: grpc.aio.Server, data_plane: "DataPlane", metrics: "Metrics", *, tensor_content: bool = False
+    server: grpc.aio.Server,
+    data_plane: "DataPlane",
+    metrics: "Metrics",
+    *,
+    tensor_content: bool = False,
+    health: bool = True,
 ) -> None:
-    """Registers PredictionService, ModelService and grpc.health.v1.
+    """Registers PredictionService, ModelService, the Open Inference Protocol and grpc.health.v1.
 
     Args:
         server: A server that has not been started.
         data_plane: What answers.
         metrics: Where each request is counted.
         tensor_content: Reply in `tensor_content` instead of the typed fields.
+        health: Whether grpc.health.v1 is among them.
     """
     service = Service(data_plane, metrics, tensor_content=tensor_content)
-    server.add_generic_rpc_handlers((*service.handlers(), HealthService(data_plane).handler()))
+    open_inference = InferenceProtocolService(data_plane, metrics).handler()
+    handlers = [*service.handlers(), open_inference]
+    if health:
+        handlers.append(HealthService(data_plane).handler())
+    server.add_generic_rpc_handlers(tuple(handlers))
 
 
 class Service:
@@ -65,13 +77,13 @@ class Service:
             "GetModelMetadata": unary(
                 self._metrics, self.get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest
             ),
+            **InferenceRpcs(self._data_plane, self._metrics).handlers(),
         }
         model = {
             "GetModelStatus": unary(self._metrics, self.get_model_status, get_model_status_pb2.GetModelStatusRequest)
         }
-        for name in ("Classify", "Regress", "MultiInference"):
-            prediction[name] = self._not_served(name)
-        model["HandleReloadConfigRequest"] = self._not_served("HandleReloadConfigRequest")
+        reload = ReloadRpc(self._data_plane, self._metrics).handle_reload_config_request
+        model["HandleReloadConfigRequest"] = unary(self._metrics, reload, model_management_pb2.ReloadConfigRequest)
         return (
             grpc.method_handlers_generic_handler(PREDICTION_SERVICE, prediction),
             grpc.method_handlers_generic_handler(MODEL_SERVICE, model),
@@ -126,13 +138,6 @@ class Service:
             status_proto = {"error_code": version.error_code, "error_message": version.error_message}
             reply.model_version_status.add(version=version.version, state=int(version.state), status=status_proto)
         return reply
-
-    def _not_served(self, name: str) -> Any:
-        async def answer(_content: bytes, context: Any) -> None:
-            observe(self._metrics, Call(name), Code.UNIMPLEMENTED, 0.0)
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, NOT_SERVED[name])
-
-        return grpc.unary_unary_rpc_method_handler(answer)
 
 
 def _required_spec(request: Any) -> ModelSpec:

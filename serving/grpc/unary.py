@@ -12,6 +12,7 @@ from google.protobuf.message import DecodeError, Message
 
 from serving.errors import Code, ServingError, invalid_argument
 from serving.grpc.status import details, status_code
+from serving.request_context import Headers, begin_request
 from serving.types import ModelSpec
 
 if TYPE_CHECKING:
@@ -52,31 +53,57 @@ def unary(
     Returns:
         The handler, for `grpc.method_handlers_generic_handler`.
     """
-    rpc = method.__name__.replace("_", " ").title().replace(" ", "")
+    respond = responder(metrics, method, request_type)
 
     async def answer(content: bytes, context: Any) -> bytes | None:
-        call, start = Call(rpc), time.perf_counter()
         try:
-            request = _parse(request_type, content)
-            reply = (await method(request, context.time_remaining(), call)).SerializeToString()
+            return await respond(content, context.time_remaining(), context.invocation_metadata)
+        except ServingError as error:
+            await context.abort(status_code(error.code), details(error))
+            return None
+
+    return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def responder(
+    metrics: "Metrics",
+    method: Callable[[Request, float | None, Call], Awaitable[Message]],
+    request_type: type[Request],
+) -> Callable[..., Awaitable[bytes]]:
+    """Answers one message, counted and timed; whatever goes wrong comes out as a ServingError.
+
+    Args:
+        metrics: See `unary`.
+        method: See `unary`.
+        request_type: See `unary`.
+
+    Returns:
+        What takes the message as bytes, the seconds left, and where the metadata is to be had if anywhere, and gives
+        the reply as bytes.
+    """
+    rpc = method.__name__.replace("_", " ").title().replace(" ", "")
+
+    async def respond(content: bytes, timeout_s: float | None, metadata: Headers = tuple) -> bytes:
+        call, start = Call(rpc), time.perf_counter()
+        begin_request("GRPC", metadata).api = rpc
+        try:
+            reply = (await method(_parse(request_type, content), timeout_s, call)).SerializeToString()
         except asyncio.CancelledError:
             observe(metrics, call, Code.CANCELLED, time.perf_counter() - start)
             raise
         except ServingError as error:
-            failure = error
-        except Exception:
+            observe(metrics, call, error.code, time.perf_counter() - start)
+            raise
+        except Exception as error:
             logger.exception("%s failed", rpc)
-            failure = ServingError(
+            observe(metrics, call, Code.INTERNAL, time.perf_counter() - start)
+            raise ServingError(
                 Code.INTERNAL, f"{rpc} failed inside the server, which is still up. Its log says why."
-            )
-        else:
-            observe(metrics, call, Code.OK, time.perf_counter() - start)
-            return reply
-        observe(metrics, call, failure.code, time.perf_counter() - start)
-        await context.abort(status_code(failure.code), details(failure))
-        return None
+            ) from error
+        observe(metrics, call, Code.OK, time.perf_counter() - start)
+        return reply
 
-    return grpc.unary_unary_rpc_method_handler(answer)
+    return respond
 
 
 def observe(metrics: "Metrics", call: Call, code: Code, seconds: float) -> None:
@@ -96,7 +123,9 @@ def _parse(request_type: type[Request], content: bytes) -> Request:
     try:
         return request_type.FromString(content)
     except DecodeError as error:
+        name = request_type.DESCRIPTOR.full_name
+        whose = "the Open Inference Protocol's" if name.startswith("inference.") else "TensorFlow Serving's"
         raise invalid_argument(
-            f"Expected a {request_type.DESCRIPTOR.full_name}. Received: {len(content)} bytes that are no such message. "
-            "Compile the client from TensorFlow Serving's .proto files."
+            f"Expected a {name}. Received: {len(content)} bytes that are no such message. "
+            f"Compile the client from {whose} .proto files."
         ) from error

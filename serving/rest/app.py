@@ -4,20 +4,26 @@ import asyncio
 import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from serving.errors import Code, ServingError, invalid_argument
-from serving.rest.body import ClientLeft, Message, Receive, read_body
+from serving.request_context import begin_request
+from serving.rest.asgi import App, Receive, Scope, Send
+from serving.rest.body import ClientLeft, read_body
 from serving.rest.decode import Body
 from serving.rest.encode import encode_json, encode_outputs
 from serving.rest.explain import Explainer, explained_signature
+from serving.rest.json_text import check_depth
 from serving.rest.limits import Limits
 from serving.rest.openapi import openapi_document
-from serving.rest.replies import Reply, error_reply
-from serving.rest.routes import Route, find_route
+from serving.rest.replies import Reply, error_reply, preflight_reply, send_reply
+from serving.rest.routes import METRICS, Route, find_route
+from serving.rest.v2.app import InferenceProtocol
+from serving.rest.v2.routes import INFERENCE as V2_INFERENCE
+from serving.rest.v2.routes import V2Route
 from serving.types import DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE, ModelSpec, ModelStatus, Prediction
 
 if TYPE_CHECKING:
@@ -26,41 +32,60 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-Scope = Mapping[str, Any]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Result = TypeVar("Result")
 
 # Most requests are answered sooner: only then is it worth a task to see whether the client is still there.
 WATCH_AFTER_S = 0.02
 
 
-def create_app(data_plane: "DataPlane", metrics: "Metrics", *, limits: Limits | None = None) -> App:
+def create_app(
+    data_plane: "DataPlane",
+    metrics: "Metrics",
+    *,
+    limits: Limits | None = None,
+    open_paths: Collection[str] | None = None,
+    metrics_path: str = METRICS,
+) -> App:
     """The REST side of the server.
 
     Args:
         data_plane: What answers.
         metrics: Where each request is counted, and what `/monitoring/prometheus/metrics` shows.
         limits: Bounds of one request.
+        open_paths: For the OpenAPI document: the paths that need no token where the others do; None: none does.
+        metrics_path: Where the metrics are; empty: nowhere.
 
     Returns:
         An ASGI application for HTTP and lifespan.
     """
-    return RestApp(data_plane, metrics, limits or Limits())
+    return RestApp(data_plane, metrics, limits or Limits(), open_paths, metrics_path)
 
 
 class RestApp:
     """See `create_app`."""
 
-    def __init__(self, data_plane: "DataPlane", metrics: "Metrics", limits: Limits) -> None:
+    def __init__(
+        self,
+        data_plane: "DataPlane",
+        metrics: "Metrics",
+        limits: Limits,
+        open_paths: Collection[str] | None,
+        metrics_path: str,
+    ) -> None:
+        self._metrics_path = metrics_path
         self._data_plane = data_plane
         self._metrics = metrics
         self._limits = limits
+        self._v2 = InferenceProtocol(data_plane, metrics, limits)
         self._actions: dict[str, Callable[[], Reply]] = {
             "liveness": lambda: Reply(encode_json({"status": "alive"})),
             "readiness": self._readiness,
             "metrics": lambda: Reply(metrics.expose(), content_type=b"text/plain; version=0.0.4; charset=utf-8"),
-            "openapi": functools.cache(lambda: Reply(encode_json(openapi_document()))),
+            "openapi": functools.cache(
+                lambda: Reply(
+                    encode_json(openapi_document(open_paths, metrics_path, admin=data_plane.administration.enabled))
+                )
+            ),
             "models": lambda: Reply(
                 encode_json({"models": [_status_json(status, named=True) for status in data_plane.models()]})
             ),
@@ -78,22 +103,25 @@ class RestApp:
             reply = await self._answer(scope, receive)
         except ClientLeft:
             return
-        headers = [
-            (b"content-type", reply.content_type),
-            (b"content-length", b"%d" % len(reply.body)),
-            *reply.headers,
-        ]
-        await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-        await send({"type": "http.response.body", "body": reply.body})
+        await send_reply(send, reply)
 
     async def _answer(self, scope: Scope, receive: Receive) -> Reply:
         start, call = time.perf_counter(), Call()
+        request = begin_request("REST", lambda: scope["headers"])
         try:
             path = scope.get("raw_path") or scope["path"].encode()
-            route = find_route(scope["method"], path.decode("latin-1"), scope["query_string"].decode("latin-1"))
+            route = find_route(
+                scope["method"],
+                path.decode("latin-1"),
+                scope["query_string"].decode("latin-1"),
+                self._metrics_path,
+            )
             if route.spec is None:
-                return self._actions[route.action]()
+                if route.action == "preflight":
+                    return preflight_reply(scope["headers"])
+                return self._v2.answer(route) if isinstance(route, V2Route) else self._actions[route.action]()
             call.api, call.model = route.action, route.spec.name
+            request.api = route.action
             reply = await self._answer_model(route, route.spec, scope, receive, call)
         except ServingError as error:
             reply = error_reply(error)
@@ -114,17 +142,31 @@ class RestApp:
         return reply
 
     async def _answer_model(self, route: Route, spec: ModelSpec, scope: Scope, receive: Receive, call: "Call") -> Reply:
+        if isinstance(route, V2Route):
+            return await self._answer_v2(route, scope, receive, call)
         if route.action == "status":
             return Reply(encode_json(self._status(spec)))
         if route.action == "metadata":
             return Reply(encode_json(self._metadata(spec)))
-        if route.action in ("classify", "regress"):
-            raise ServingError(
-                Code.UNIMPLEMENTED, f"':{route.action}' is not served. Ask ':predict', with the signature's inputs."
-            )
-        body = Body.parse(await read_body(receive, scope["headers"], self._limits))
-        answer = self._explain if route.action == "explain" else self._predict
+        if route.action.startswith("admin "):
+            from serving.rest.admin import answer_admin
+
+            return Reply(encode_json(await answer_admin(self._data_plane, route, scope, receive, self._limits)))
+        content = await read_body(receive, scope["headers"], self._limits)
+        check_depth(content, self._limits.max_json_depth)
+        body = Body.parse(content)
+        answer = {"explain": self._explain, "classify": self._infer, "regress": self._infer}.get(
+            route.action, self._predict
+        )
         return Reply(await answer(spec, body, receive, call))
+
+    async def _answer_v2(self, route: V2Route, scope: Scope, receive: Receive, call: "Call") -> Reply:
+        if route.action not in V2_INFERENCE:
+            return self._v2.answer(route)
+        content = await read_body(receive, scope["headers"], self._limits)
+        return await self._v2.infer(
+            route, content, scope["headers"], call=call, guard=lambda answer: unless_left(answer, receive)
+        )
 
     async def _predict(self, spec: ModelSpec, body: Body, receive: Receive, call: "Call") -> bytes:
         name = body.signature_name() or DEFAULT_SIGNATURE
@@ -145,6 +187,17 @@ class RestApp:
         explainer = Explainer(spec, signatures, explanation, self._run)
         explained = await unless_left(explainer.explain(inputs, body.document.get("parameters")), receive)
         return encode_outputs(explained.outputs, form, {"explanations": explained.explanations})
+
+    async def _infer(self, spec: ModelSpec, body: Body, receive: Receive, call: "Call") -> bytes:
+        from serving.inference import find_task, infer
+        from serving.rest.examples import encode_result, read_examples
+        from serving.tasks import Method
+
+        name, examples = body.signature_name(), read_examples(body.document)
+        spec, task = find_task(self._data_plane, with_signature(spec, name), Method[call.api.upper()])
+        call.reach(call.api, spec)
+        answer = infer(self._data_plane, spec, task, examples, timeout_s=self._limits.timeout_s)
+        return encode_result(await unless_left(answer, receive))
 
     def _run(self, spec: ModelSpec, inputs: Mapping[str, np.ndarray]) -> Awaitable[Prediction]:
         return self._data_plane.predict(spec, inputs, timeout_s=self._limits.timeout_s)

@@ -1,19 +1,17 @@
-"""Reads a request's body, within its limits."""
+"""Reads a request's body, within its limits of size; `serving.rest.protocol` has those of time."""
 
-import asyncio
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
 
-from serving.errors import Code, invalid_argument
+from serving.errors import invalid_argument
+from serving.rest.asgi import Receive
 from serving.rest.limits import Limits
 from serving.rest.replies import HttpError
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
 Headers = Iterable[tuple[bytes, bytes]]
 
-_GZIP = 16 + zlib.MAX_WBITS
+# Either format, told apart by its first bytes: gzip, or zlib's, which HTTP calls deflate.
+_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _CLOSE = ((b"connection", b"close"),)
 
 
@@ -22,10 +20,10 @@ class ClientLeft(Exception):  # noqa: N818 - nobody is told
 
 
 async def read_body(receive: Receive, headers: Headers, limits: Limits) -> bytes:
-    """The whole body, inflated where it was sent in gzip. Its Content-Type does not matter.
+    """The whole body, inflated where it was sent in gzip or deflate. Its Content-Type does not matter.
 
     Raises:
-        ServingError: Too large, too slow, or in an encoding that isn't known here.
+        ServingError: Too large, or in an encoding that isn't known here.
         ClientLeft: The client did not send all of it.
     """
     length, encoding = 0, b""
@@ -45,39 +43,40 @@ async def read_body(receive: Receive, headers: Headers, limits: Limits) -> bytes
         raise ClientLeft
     if len(body) > limits.max_body_bytes:
         raise _too_large(limits.max_body_bytes, "sent")
-    if b"gzip" in encoding:
+    if b"gzip" in encoding or encoding == b"deflate":
         return inflate(body, limits.max_inflated_bytes)
     if encoding not in (b"", b"identity"):
         raise HttpError(
             415,
-            f"Content-Encoding must be gzip or absent. Received: {encoding.decode('latin-1')!r}. Send the body plain.",
+            f"Content-Encoding must be gzip, deflate or absent. Received: {encoding.decode('latin-1')!r}. "
+            "Send the body plain.",
         )
     return body
 
 
 def inflate(body: bytes, limit: int) -> bytes:
-    """The content of a gzip body of one or more members.
+    """The content of a gzip or deflate body of one or more members.
 
     Args:
         body: The compressed bytes.
         limit: The largest content, in bytes; never more than that is inflated.
 
     Raises:
-        ServingError: INVALID_ARGUMENT where it is no gzip or not all of it, 413 where it holds more.
+        ServingError: INVALID_ARGUMENT where it is neither or not all of it, 413 where it holds more.
     """
     pieces, left = [], limit
     while body:
-        member = zlib.decompressobj(_GZIP)
+        member = zlib.decompressobj(_GZIP_OR_ZLIB)
         try:
             piece = member.decompress(body, left + 1)
         except zlib.error as error:
             raise invalid_argument(
-                f"Failed to inflate the body: {error}. Expected gzip, as Content-Encoding says."
+                f"Failed to inflate the body: {error}. Expected gzip or deflate, as Content-Encoding says."
             ) from error
         if len(piece) > left:
             raise _too_large(limit, "inflated")
         if not member.eof:
-            raise invalid_argument("Failed to inflate the body: the gzip data ends early. Send all of it.")
+            raise invalid_argument("Failed to inflate the body: the compressed data ends early. Send all of it.")
         pieces.append(piece)
         left -= len(piece)
         body = member.unused_data
@@ -86,41 +85,28 @@ def inflate(body: bytes, limit: int) -> bytes:
 
 async def _read_rest(receive: Receive, start: bytes, limits: Limits) -> bytes:
     pieces, size = [start], len(start)
-    try:
-        async with asyncio.timeout(limits.timeout_s):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeft
-                piece = message.get("body", b"")
-                size += len(piece)
-                if size > limits.max_body_bytes:
-                    await _discard(receive, limits)
-                    raise _too_large(limits.max_body_bytes, "sent")
-                pieces.append(piece)
-                if not message.get("more_body"):
-                    return b"".join(pieces)
-    except TimeoutError as error:
-        raise HttpError(
-            408,
-            f"The body must arrive within {limits.timeout_s:g} s. Received: {size} bytes by then. Send less at a time.",
-            headers=_CLOSE,
-            code=Code.DEADLINE_EXCEEDED,
-        ) from error
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeft
+        piece = message.get("body", b"")
+        size += len(piece)
+        if size > limits.max_body_bytes:
+            await _discard(receive, limits)
+            raise _too_large(limits.max_body_bytes, "sent")
+        pieces.append(piece)
+        if not message.get("more_body"):
+            return b"".join(pieces)
 
 
 async def _discard(receive: Receive, limits: Limits) -> None:
     """Reads on for a while: a client that is still sending when the connection closes never sees why."""
     size = 0
-    try:
-        async with asyncio.timeout(limits.timeout_s):
-            while size <= limits.max_body_bytes:
-                message = await receive()
-                size += len(message.get("body", b""))
-                if not message.get("more_body"):
-                    return
-    except TimeoutError:
-        return
+    while size <= limits.max_body_bytes:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body"):
+            return
 
 
 def _too_large(limit: int, how: str) -> HttpError:

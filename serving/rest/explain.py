@@ -9,6 +9,7 @@ import numpy as np
 
 from serving.errors import Code, ServingError, invalid_argument
 from serving.rest.encode import to_rows
+from serving.rest.explain_parameters import Parameters, read_parameters, target_indices
 from serving.rest.json_text import show
 from serving.types import (
     DEFAULT_SIGNATURE,
@@ -21,12 +22,11 @@ from serving.types import (
 )
 
 TARGET_INPUT = "target"
-PREDICTED = -1
 
 # Outputs of the explain signatures beside those of the prediction and the relevance (DESIGN.md, section 3).
 TARGET, VALUE, GAP = "target", "explained_value", "conservation_gap"
-
-PARAMETERS = ("target", "top_k")
+# What an answer to a contrastive request has besides: the index of the class that the other is compared with.
+CONTRAST = "contrast"
 
 # An explained value of 0 has no relative error: values below this one count as this one.
 SMALLEST_VALUE = 1e-6
@@ -76,19 +76,55 @@ class Explainer:
         Raises:
             ServingError: INVALID_ARGUMENT for wrong parameters, and what the data plane raises.
         """
-        target, top_k = read_parameters(parameters)
-        batch = _batch_size(inputs)
-        if target is None:
-            first = await self.predict(self._spec(EXPLAIN_SIGNATURE), inputs)
-        else:
-            first = await self._explain_targets(inputs, self._targets(target, batch))
-        answers = [first, *await self._explain_further(inputs, first, top_k)]
+        answers = await self.answers(inputs, parameters)
         columns = [self._attributions(answer.outputs) for answer in answers]
         explanations = [{"attributions": list(row)} for row in zip(*columns, strict=True)]
-        return Explained(first.spec, self._predictions(first.outputs), explanations)
+        return Explained(answers[0].spec, self._predictions(answers[0].outputs), explanations)
+
+    async def answers(self, inputs: Arrays, parameters: Any) -> list[Prediction]:
+        """The same request as arrays: one answer of an explain signature for each class that is explained.
+
+        The pass is linear in its seed, so what speaks for class a against class b is R(a) - R(b): the difference of two
+        answers, explained value and gap included. Its output `contrast` holds the index of b.
+
+        Args:
+            inputs: As for `explain`.
+            parameters: As for `explain`.
+
+        Raises:
+            ServingError: As `explain`.
+        """
+        asked = read_parameters(parameters)
+        batch = _batch_size(inputs)
+        if asked.contrast is not None:
+            return [await self._explain_contrast(inputs, asked, batch)]
+        first = await self._explain_first(inputs, asked, batch)
+        return [first, *await self._explain_further(inputs, first, asked.top_k)]
 
     def _spec(self, signature_name: str) -> ModelSpec:
         return replace(self.spec, signature_name=signature_name)
+
+    def _explain_first(self, inputs: Arrays, asked: Parameters, batch: int) -> Awaitable[Prediction]:
+        if asked.target is None:
+            return self.predict(self._spec(EXPLAIN_SIGNATURE), inputs)
+        return self._explain_targets(inputs, target_indices("target", asked.target, batch, self.explanation))
+
+    async def _explain_contrast(self, inputs: Arrays, asked: Parameters, batch: int) -> Prediction:
+        """One class against another; the data plane batches the two rows of an instance together."""
+        others = target_indices("contrast", asked.contrast, batch, self.explanation)
+        if asked.target is not None:
+            targets = target_indices("target", asked.target, batch, self.explanation)
+            _refuse_equal(targets, others)
+        first, second = await _all(
+            [
+                self._explain_first(inputs, asked, batch),
+                self._explain_targets(inputs, others),
+            ]
+        )
+        subtracted = (VALUE, GAP, *self.explanation.relevance.values(), *self.explanation.layers.values())
+        differences = {name: first.outputs[name] - second.outputs[name] for name in subtracted}
+        outputs = {**first.outputs, **differences, CONTRAST: second.outputs[TARGET]}
+        return replace(first, outputs=outputs)
 
     async def _explain_targets(self, inputs: Arrays, targets: np.ndarray) -> Prediction:
         return await self.predict(self._spec(EXPLAIN_TARGET_SIGNATURE), {**inputs, TARGET_INPUT: targets})
@@ -113,42 +149,11 @@ class Explainer:
         last = num_classes if top_k < 0 else top_k
         return await _all([self._explain_targets(inputs, ranked[:, rank]) for rank in range(1, last)])
 
-    def _targets(self, target: Any, batch: int) -> np.ndarray:
-        """The class of each instance, (batch,) int32."""
-        if not isinstance(target, list):
-            return np.full(batch, self._target_index(target), np.int32)
-        if len(target) != batch:
-            raise invalid_argument(
-                f"`target` must be one class, or a list with one for each instance. Received: {len(target)} targets "
-                f"for {batch} instances."
-            )
-        return np.array([self._target_index(one) for one in target], np.int32)
-
-    def _target_index(self, target: Any) -> int:
-        labels = self.explanation.class_labels
-        if isinstance(target, str):
-            if target in labels:
-                return labels.index(target)
-            known = f"one of {', '.join(labels)}" if labels else "an index: this model has no class labels"
-            raise invalid_argument(f"`target` must be {known}. Received: target={show(target)}.")
-        if not isinstance(target, int) or isinstance(target, bool):
-            raise invalid_argument(
-                f"`target` must be a class index, a class label, or a list with one for each instance. "
-                f"Received: target={show(target)}."
-            )
-        num_targets = self.explanation.num_targets
-        if target < PREDICTED or target >= (2**31 if num_targets is None else num_targets):
-            allowed = "at least 0" if num_targets is None else f"in [0, {num_targets - 1}]"
-            raise invalid_argument(
-                f"`target` must be {allowed}, or -1 for the predicted class. Received: target={target}."
-            )
-        return target
-
     def _predictions(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         default = self.signatures.get(DEFAULT_SIGNATURE)
         if default is not None:
             return {name: outputs[name] for name in default.outputs if name in outputs}
-        own = {TARGET, VALUE, GAP, *self.explanation.relevance.values()}
+        own = {TARGET, VALUE, GAP, CONTRAST, *self.explanation.relevance.values(), *self.explanation.layers.values()}
         return {name: array for name, array in outputs.items() if name not in own}
 
     def _attributions(self, outputs: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -157,16 +162,20 @@ class Explainer:
         values = outputs[VALUE].astype(np.float64)
         errors = np.abs(outputs[GAP].astype(np.float64)) / np.maximum(np.abs(values), SMALLEST_VALUE)
         features = {name: to_rows(outputs[relevance]) for name, relevance in self.explanation.relevance.items()}
+        layers = {name: to_rows(outputs[relevance]) for name, relevance in self.explanation.layers.items()}
+        contrasts = outputs[CONTRAST].tolist() if CONTRAST in outputs else None
         rows = zip(outputs[TARGET].tolist(), to_rows(outputs[VALUE]), to_rows(errors), strict=True)
         return [
             {
                 "outputName": self.explanation.output_name,
                 "outputIndex": [target],
                 **({"outputDisplayName": labels[target]} if target < len(labels) else {}),
+                **({} if contrasts is None else _contrast(contrasts[index], labels)),
                 "instanceOutputValue": value,
                 "baselineOutputValue": 0.0,
                 "approximationError": error,
                 "featureAttributions": {name: relevance[index] for name, relevance in features.items()},
+                **({"layerAttributions": {name: row[index] for name, row in layers.items()}} if layers else {}),
             }
             for index, (target, value, error) in enumerate(rows)
         ]
@@ -195,31 +204,18 @@ def explained_signature(
     return signatures[EXPLAIN_SIGNATURE], explanation
 
 
-def read_parameters(parameters: Any) -> tuple[Any, int]:
-    """`target` (None: the predicted class) and `top_k` (1: that class only; -1: all).
+def _contrast(index: int, labels: Sequence[str]) -> dict[str, Any]:
+    named = {"contrastDisplayName": labels[index]} if index < len(labels) else {}
+    return {"contrastIndex": [index], **named}
 
-    Raises:
-        ServingError: INVALID_ARGUMENT.
-    """
-    if parameters is None:
-        return None, 1
-    if not isinstance(parameters, dict):
-        raise invalid_argument(f"'parameters' must be an object. Received: {show(parameters)}.")
-    for name in parameters:
-        if name not in PARAMETERS:
-            raise invalid_argument(f"'parameters' may hold {', '.join(PARAMETERS)}. Received: {show(name)}.")
-    target, top_k = parameters.get("target"), parameters.get("top_k")
-    if top_k is None:
-        return target, 1
-    if not isinstance(top_k, int) or isinstance(top_k, bool) or (top_k < 1 and top_k != -1):
+
+def _refuse_equal(targets: np.ndarray, others: np.ndarray) -> None:
+    equal = np.flatnonzero(targets == others)
+    if len(equal):
         raise invalid_argument(
-            f"`top_k` must be a positive integer, or -1 for all classes. Received: top_k={show(top_k)}."
+            "`target` and `contrast` must be two classes. Received: "
+            f"{targets[equal[0]]} for both of instance {equal[0]}. Leave `contrast` out to explain one class."
         )
-    if target is not None:
-        raise invalid_argument(
-            f"`target` and `top_k` exclude each other. Received: target={show(target)}, top_k={top_k}. Leave one out."
-        )
-    return None, top_k
 
 
 def _batch_size(inputs: Arrays) -> int:

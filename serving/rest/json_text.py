@@ -5,9 +5,11 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import orjson
 
 from serving.errors import ServingError, invalid_argument
+from serving.rest.limits import MAX_JSON_DEPTH
 
 # Length at which TensorFlow Serving cuts a value that it repeats in an error.
 MAX_SHOWN = 256
@@ -31,6 +33,8 @@ _ESCAPES = re.compile(
     r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.", re.DOTALL
 )
 _WHITESPACE = " \t\n\r"
+_JSON_STRING = re.compile(_STRING.encode(), re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def parse_json(body: bytes) -> dict[str, Any]:
@@ -57,6 +61,22 @@ def parse_json(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise invalid_argument(f"JSON Value: {show(document)} Is not object")
     return document
+
+
+def check_depth(body: bytes, max_depth: int) -> None:
+    """Refuses a document that is nested deeper than `max_depth`, before it is parsed.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT.
+    """
+    if max_depth >= MAX_JSON_DEPTH or body.count(b"[") + body.count(b"{") <= max_depth:
+        return
+    brackets = np.frombuffer(_JSON_STRING.sub(b"", body).translate(None, _NO_BRACKETS), np.uint8)
+    depths = np.cumsum(np.where((brackets == ord("[")) | (brackets == ord("{")), 1, -1))
+    if len(depths) and depths.max() > max_depth:
+        raise invalid_argument(
+            f"JSON Parse error: nested too deep. A document may have {max_depth} levels. Received: {depths.max()}."
+        )
 
 
 def show(value: Any) -> str:

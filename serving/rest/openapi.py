@@ -1,10 +1,13 @@
 """The OpenAPI document of the REST interface."""
 
+from collections.abc import Collection
 from typing import Any
 
 from serving.errors import Code
+from serving.rest.admin import admin_paths, admin_schemas
 from serving.rest.limits import Limits
 from serving.rest.routes import LIVENESS, METRICS, MODELS, OPENAPI, READINESS
+from serving.rest.v2.openapi import v2_paths, v2_schemas
 from serving.types import State
 
 Schema = dict[str, Any]
@@ -15,20 +18,57 @@ API_VERSION = "1"
 _VERSION = {"type": "string", "pattern": "^[0-9]+$"}
 
 
-def openapi_document() -> dict[str, Any]:
-    """Describes every URL, OpenAPI 3.1."""
-    return {
+def openapi_document(
+    open_paths: Collection[str] | None = None, metrics_path: str = METRICS, *, admin: bool = False
+) -> dict[str, Any]:
+    """Describes every URL, OpenAPI 3.1.
+
+    Args:
+        open_paths: The paths that need no token where the others do; None: none does.
+        metrics_path: Where the metrics are; empty: nowhere.
+        admin: Whether models can be added and removed.
+    """
+    paths = {**_model_paths(), **v2_paths(), **_server_paths()}
+    metrics = paths.pop(METRICS)
+    if metrics_path:
+        paths[metrics_path] = metrics
+    document: dict[str, Any] = {
         "openapi": "3.1.0",
         "info": {
             "title": "Whyserve",
             "version": API_VERSION,
             "description": "TensorFlow Serving's REST interface, with explanations beside the predictions. Requests "
             "need no Content-Type. NaN, Infinity and -Infinity are taken and written as bare tokens, which JSON lacks. "
-            f"Bodies may be sent with `Content-Encoding: gzip`; by default they hold {Limits().max_body_bytes} bytes.",
+            "Bodies may be sent with `Content-Encoding: gzip` or `deflate`; by default they hold "
+            f"{Limits().max_body_bytes} bytes.",
         },
-        "paths": {**_model_paths(), **_server_paths()},
-        "components": {"schemas": _schemas(), "responses": _responses(), "parameters": _parameters()},
+        "paths": paths,
+        "components": {
+            "schemas": _schemas(),
+            "responses": _responses(_ERRORS.keys() - _OF_TOKENS),
+            "parameters": _parameters(),
+        },
     }
+    if admin:
+        document["paths"] |= admin_paths()
+        document["components"]["schemas"] |= admin_schemas()
+    return document if open_paths is None else _with_tokens(document, open_paths)
+
+
+def _with_tokens(document: dict[str, Any], open_paths: Collection[str]) -> dict[str, Any]:
+    """Says which operations need a bearer token, and what they answer without."""
+    document["security"] = [{"token": []}]
+    document["components"]["securitySchemes"] = {
+        "token": {"type": "http", "scheme": "bearer", "description": "The server's operator hands them out"}
+    }
+    document["components"]["responses"] |= _responses(_OF_TOKENS)
+    for path, operations in document["paths"].items():
+        for operation in [operations[method] for method in ("get", "post", "put", "delete") if method in operations]:
+            if path in open_paths:
+                operation["security"] = []
+            else:
+                operation["responses"] |= _errors(_OF_TOKENS)
+    return document
 
 
 def _model_paths() -> dict[str, Any]:
@@ -58,6 +98,12 @@ def _model_paths() -> dict[str, Any]:
                 f"explain{suffix}", "Predictions and the reasons for them", "ExplainRequest", "Explanations"
             ),
         }
+        for verb, summary, reply in (
+            ("classify", "Labels and scores of tf.Examples", "Classifications"),
+            ("regress", "One value for each tf.Example", "Regressions"),
+        ):
+            operation = _inference(f"{verb}{suffix}", summary, "ExamplesRequest", reply)
+            paths[f"{base}:{verb}"] = {**shared, "post": operation}
     return paths
 
 
@@ -110,7 +156,7 @@ def _operation(
 
 
 def _inference(operation_id: str, summary: str, request: str, reply: str) -> Schema:
-    names = tuple(name for name in _ERRORS if name != "MethodNotAllowed")
+    names = tuple(name for name in _ERRORS if name not in _NOT_OF_INFERENCE)
     return {
         **_operation(operation_id, summary, reply, errors=names),
         "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("schemas", request)}}},
@@ -122,11 +168,13 @@ _ERRORS = {
         "400",
         "The request can't be answered as it is: malformed, of the wrong type or shape, or no such signature",
     ),
+    "Unauthenticated": ("401", "No bearer token was sent, or an unknown one"),
+    "Forbidden": ("403", "The token lacks the scope"),
     "NotFound": ("404", "No such model or version is served"),
     "MethodNotAllowed": ("405", "Another method is needed, which the header Allow names"),
     "Timeout": ("408", "The body did not arrive in time"),
     "TooLarge": ("413", "The body is larger than the server takes"),
-    "Encoding": ("415", "Content-Encoding is neither gzip nor absent"),
+    "Encoding": ("415", "Content-Encoding is neither gzip nor deflate nor absent"),
     "Exhausted": ("429", "The queue is full; Retry-After says when to come again"),
     "Internal": ("500", "The server failed"),
     "Unimplemented": ("501", "JSON has nothing for the type of an input: ask over gRPC"),
@@ -135,12 +183,17 @@ _ERRORS = {
 }
 
 
+# Only some servers ask for tokens.
+_OF_TOKENS = ("Unauthenticated", "Forbidden")
+_NOT_OF_INFERENCE = ("MethodNotAllowed", *_OF_TOKENS)
+
+
 def _errors(names: tuple[str, ...]) -> Schema:
     return {_ERRORS[name][0]: _ref("responses", name) for name in (*names, "MethodNotAllowed")}
 
 
-def _responses() -> Schema:
-    return {name: _content(text, "Error") for name, (_, text) in _ERRORS.items()}
+def _responses(names: Collection[str]) -> Schema:
+    return {name: _content(text, "Error") for name, (_, text) in _ERRORS.items() if name in names}
 
 
 def _parameters() -> Schema:
@@ -165,7 +218,7 @@ def _parameters() -> Schema:
 
 
 def _schemas() -> Schema:
-    return {**_request_schemas(), **_reply_schemas(), **_attribution_schemas()}
+    return {**_request_schemas(), **_example_schemas(), **_reply_schemas(), **_attribution_schemas(), **v2_schemas()}
 
 
 def _request_schemas() -> Schema:
@@ -196,11 +249,20 @@ def _request_schemas() -> Schema:
         "ExplainParameters": {
             "type": "object",
             "additionalProperties": False,
-            "description": "`target` and `top_k` exclude each other",
+            "description": "`top_k` excludes `target` and `contrast`",
             "properties": {
                 "target": {
                     "description": "The class to explain, by index or label, one for all instances or a list with one "
                     "for each; -1 or absent: the predicted class",
+                    "oneOf": [
+                        _ref("schemas", "Target"),
+                        {"type": "array", "items": _ref("schemas", "Target")},
+                        {"type": "null"},
+                    ],
+                },
+                "contrast": {
+                    "description": "The class that `target` is compared with, likewise: the relevance is that of the "
+                    "target less that of this class",
                     "oneOf": [
                         _ref("schemas", "Target"),
                         {"type": "array", "items": _ref("schemas", "Target")},
@@ -214,6 +276,45 @@ def _request_schemas() -> Schema:
             },
         },
         "Target": {"oneOf": [{"type": "integer", "minimum": -1, "maximum": 2**31 - 1}, {"type": "string"}]},
+    }
+
+
+def _example_schemas() -> Schema:
+    value = {
+        "description": "A string or bytes, an integer or boolean, or a number written with a point or an exponent: "
+        "which of the three decides what a feature holds",
+        "oneOf": [
+            {"type": ["string", "number", "boolean"]},
+            {
+                "type": "object",
+                "required": ["b64"],
+                "properties": {"b64": {"type": "string"}},
+                "additionalProperties": False,
+            },
+        ],
+    }
+    request = {
+        "type": "object",
+        "required": ["examples"],
+        "properties": {
+            "signature_name": {"type": "string", "description": "`serving_default` where absent"},
+            "context": {**_ref("schemas", "Example"), "description": "Features that all examples share"},
+            "examples": {**_list(_ref("schemas", "Example")), "minItems": 1},
+        },
+    }
+    pair = {"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}], "minItems": 2, "maxItems": 2}
+    return {
+        "ExamplesRequest": request,
+        "Example": {
+            **_map({"oneOf": [_ref("schemas", "FeatureValue"), _list(_ref("schemas", "FeatureValue"))]}),
+            "description": "The features of a tf.Example by name; where a model takes tensors, one for each of its "
+            "inputs",
+        },
+        "FeatureValue": value,
+        "Regressions": _object({"results": _list({"type": "number"})}),
+        "Classifications": _object(
+            {"results": {**_list(_list(pair)), "description": "For each example its classes, as [label, score]"}}
+        ),
     }
 
 
@@ -273,7 +374,10 @@ def _attribution_schemas() -> Schema:
     attribution = {
         "outputName": {"type": "string", "description": "The output that is explained"},
         "outputIndex": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "description": "The class in it"},
-        "instanceOutputValue": {"type": "number", "description": "Its score before softmax or sigmoid"},
+        "instanceOutputValue": {
+            "type": "number",
+            "description": "Its score before softmax or sigmoid; with `contrast`, less that of the other class",
+        },
         "baselineOutputValue": {"const": 0.0, "description": "Relevance propagation has no baseline"},
         "approximationError": {
             "type": "number",
@@ -290,6 +394,16 @@ def _attribution_schemas() -> Schema:
         "type": "string",
         "description": "The class label, where the model has labels",
     }
+    schema["properties"]["contrastIndex"] = {
+        "type": "array",
+        "items": {"type": "integer"},
+        "description": "With `contrast`: the class that the explained one is compared with",
+    }
+    schema["properties"]["contrastDisplayName"] = {"type": "string", "description": "The label of that class"}
+    schema["properties"]["layerAttributions"] = {
+        **_map(_ref("schemas", "Value")),
+        "description": "For each inner layer that was chosen at export the relevance of what it returns",
+    }
     return {
         "Attribution": schema,
         "Explanation": _object(
@@ -304,6 +418,10 @@ def _object(properties: Schema) -> Schema:
 
 def _map(values: Schema) -> Schema:
     return {"type": "object", "additionalProperties": values}
+
+
+def _list(items: Schema) -> Schema:
+    return {"type": "array", "items": items}
 
 
 def _content(text: str, schema: str) -> Schema:

@@ -1,8 +1,11 @@
 """Replies, and what an error is in HTTP."""
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from serving.errors import Code, ServingError
+from serving.rest.asgi import Send
 from serving.rest.encode import encode_json
 
 JSON = b"application/json"
@@ -27,6 +30,12 @@ HTTP_STATUS = {
     Code.UNIMPLEMENTED: 501,
     Code.UNAVAILABLE: 503,
     Code.DEADLINE_EXCEEDED: 504,
+}
+
+# What a client must do to be let in, and what a token lacks (RFC 6750, section 3).
+CHALLENGES: dict[Code, Headers] = {
+    Code.UNAUTHENTICATED: ((b"www-authenticate", b'Bearer realm="whyserve"'),),
+    Code.PERMISSION_DENIED: ((b"www-authenticate", b'Bearer realm="whyserve", error="insufficient_scope"'),),
 }
 
 # Seconds after which a client that was sent away may come again.
@@ -66,7 +75,25 @@ def error_reply(error: ServingError) -> Reply:
     body = encode_json({"error": error.message.encode("utf-8", "replace").decode()})
     if isinstance(error, HttpError):
         return Reply(body, error.status, headers=error.headers, code=error.code)
-    headers: Headers = ()
+    headers: Headers = CHALLENGES.get(error.code, ())
     if error.code in (Code.RESOURCE_EXHAUSTED, Code.UNAVAILABLE):
         headers = ((b"retry-after", b"%d" % RETRY_AFTER_S),)
     return Reply(body, HTTP_STATUS[error.code], headers=headers, code=error.code)
+
+
+def preflight_reply(headers: Iterable[tuple[bytes, bytes]]) -> Reply:
+    """What TensorFlow Serving answers to OPTIONS, empty: 200 to a web page, 400 to anything else."""
+    origins = [value for name, value in headers if name == b"origin" and re.match(rb"https?://", value)]
+    return Reply(b"") if origins else Reply(b"", 400, code=Code.FAILED_PRECONDITION)
+
+
+async def send_reply(send: Send, reply: Reply, further: Headers = ()) -> None:
+    """Sends a reply, complete with its length."""
+    headers = [
+        (b"content-type", reply.content_type),
+        (b"content-length", b"%d" % len(reply.body)),
+        *reply.headers,
+        *further,
+    ]
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    await send({"type": "http.response.body", "body": reply.body})

@@ -6,19 +6,23 @@ from functools import lru_cache
 from urllib.parse import unquote
 
 from serving.errors import Code, invalid_argument
+from serving.metrics import METRICS_PATH
 from serving.rest.replies import HttpError
 from serving.types import ModelSpec
 
 LIVENESS = "/healthz"
 READINESS = "/readyz"
-METRICS = "/monitoring/prometheus/metrics"
+METRICS = METRICS_PATH
 OPENAPI = "/openapi.json"
 MODELS = "/v1/models"
+
+# What answers however full the server is, and whoever asks.
+HEALTH = frozenset({LIVENESS, READINESS, "/v2/health/live", "/v2/health/ready"})
 
 INFERENCE = ("predict", "explain", "classify", "regress")
 
 # What can be done where, beside the paths of a model.
-_FIXED = {LIVENESS: "liveness", READINESS: "readiness", METRICS: "metrics", OPENAPI: "openapi", MODELS: "models"}
+_FIXED = {LIVENESS: "liveness", READINESS: "readiness", OPENAPI: "openapi", MODELS: "models"}
 
 _MODEL = re.compile(
     rf"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
@@ -36,34 +40,45 @@ class Route:
 
 
 @lru_cache(maxsize=1024)  # clients ask a few URLs over and over
-def find_route(method: str, path: str, query: str) -> Route:
+def find_route(method: str, path: str, query: str, metrics_path: str = METRICS) -> Route:
     """Reads method and URL.
 
     Args:
         method: The verb, as sent.
         path: The path, still percent-encoded.
         query: What follows the question mark; TensorFlow Serving takes none.
+        metrics_path: Where the metrics are; empty: nowhere.
 
     Raises:
         ServingError: There is no such URL, or not with this method.
     """
     shown = f"{method} {path}{'?' * bool(query)}{query}"
-    fixed = _FIXED.get(path)
+    fixed = "metrics" if path == metrics_path else _FIXED.get(path)
     if fixed is not None:
-        _check_method(method, "GET", shown)
+        check_method(method, "GET", shown)
         return Route(fixed)
+    if path == "/v2" or path.startswith("/v2/"):
+        from serving.rest.v2.routes import find_v2_route
+
+        return find_v2_route(method, path, shown)
+    if method == "OPTIONS" and path.lower().startswith("/v1/"):
+        return Route("preflight")  # what a browser asks before it lets a script ask
+    if path.startswith("/v1/admin/") and not query:
+        from serving.rest.admin import find_admin_route
+
+        return find_admin_route(method, path, shown)
     if not path.lower().startswith("/v1/"):
         raise HttpError(
             404,
-            f"No such URL: {shown}. Models are under {MODELS}; the others are {LIVENESS}, {READINESS}, {METRICS} and "
-            f"{OPENAPI}, which describes them all.",
+            f"No such URL: {shown}. Models are under {MODELS} and /v2/models; the others are {LIVENESS}, {READINESS}, "
+            f"{METRICS} and {OPENAPI}, which describes them all.",
             code=Code.NOT_FOUND,
         )
     match = None if query else _MODEL.fullmatch(path)
     if match is None:
         raise invalid_argument(f"Malformed request: {shown}")
     verb = (match["verb"] or "").lower()
-    _check_method(method, "POST" if verb else "GET", shown)
+    check_method(method, "POST" if verb else "GET", shown)
     return Route(verb or ("metadata" if match["metadata"] else "status"), _model_spec(match))
 
 
@@ -78,7 +93,12 @@ def _model_spec(match: re.Match[str]) -> ModelSpec:
     )
 
 
-def _check_method(method: str, allowed: str, shown: str) -> None:
+def check_method(method: str, allowed: str, shown: str) -> None:
+    """Refuses another method than the one that a URL takes.
+
+    Raises:
+        HttpError: 405, with the method in the header Allow.
+    """
     if method != allowed:
         raise HttpError(
             405,

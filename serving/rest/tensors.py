@@ -23,7 +23,7 @@ MAX_RANK = 64
 
 # What an integer must fit, by the type of the input: TensorFlow Serving reads the narrow types as int32 and cuts them.
 # Keys are dtypes because NumPy works out the name of one anew, in Python, each time that it is asked.
-_INTEGER_RANGES: Mapping[np.dtype, tuple[int, int]] = {
+INTEGER_RANGES: Mapping[np.dtype, tuple[int, int]] = {
     **dict.fromkeys(map(np.dtype, ("int8", "int16", "int32", "uint8", "uint16")), (-(2**31), 2**31 - 1)),
     np.dtype("int64"): (-(2**63), 2**63 - 1),
     np.dtype("uint32"): (0, 2**32 - 1),
@@ -35,7 +35,7 @@ _CODES: Mapping[np.dtype, str] = {
     np.dtype("float32"): "d",
     np.dtype("float64"): "d",
     np.dtype("bool"): "b",
-    **dict.fromkeys(_INTEGER_RANGES, "q"),
+    **dict.fromkeys(INTEGER_RANGES, "q"),
     np.dtype("uint64"): "Q",
 }
 
@@ -94,7 +94,7 @@ def _numbers_to_array(value: Any, dtype: np.dtype, *, booleans: bool) -> np.ndar
 
 def convert_numbers(numbers: np.ndarray, dtype: np.dtype) -> np.ndarray | None:
     """Numbers as read (float64, int64 or uint64) in the dtype of an input, or None where it doesn't take them."""
-    if dtype in _INTEGER_RANGES:
+    if dtype in INTEGER_RANGES:
         if numbers.dtype.kind not in "iu" or not _fits(numbers, dtype):
             return None
     elif dtype not in (np.float32, np.float64):
@@ -123,7 +123,7 @@ def _flatten(value: list[Any]) -> tuple[list[int], list[Any]]:
 
 
 def _fits(numbers: np.ndarray, dtype: np.dtype) -> bool:
-    low, high = _INTEGER_RANGES[dtype]
+    low, high = INTEGER_RANGES[dtype]
     return low <= int(numbers.min()) and int(numbers.max()) <= high
 
 
@@ -158,7 +158,7 @@ class TensorFiller:
 
     def array(self, shape: tuple[int, ...]) -> np.ndarray:
         """All values added, in a shape of as many elements."""
-        if self.dtype in _INTEGER_RANGES and self.dtype.itemsize < 8:
+        if self.dtype in INTEGER_RANGES and self.dtype.itemsize < 8:
             wide = np.array(self.values, np.int64)
             return wide.astype(self.dtype).reshape(shape)
         with np.errstate(over="ignore"):
@@ -219,8 +219,8 @@ def _leaf(value: Any, dtype: np.dtype) -> Any:
         accepted = number
     elif dtype.kind == "b":
         accepted = isinstance(value, bool)
-    elif dtype in _INTEGER_RANGES:
-        low, high = _INTEGER_RANGES[dtype]
+    elif dtype in INTEGER_RANGES:
+        low, high = INTEGER_RANGES[dtype]
         accepted = number and isinstance(value, int) and low <= value <= high
     else:
         raise ServingError(Code.UNIMPLEMENTED, f"Conversion of JSON Value: {show(value)} to type: {name_dtype(dtype)}")

@@ -1,15 +1,17 @@
 """A manager and a data plane over real bundles, for tests without transports."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from serving.config.models import ModelConfig
 from serving.data_plane import DataPlane
 from serving.engines.base import Engine
 from serving.engines.onnxruntime import OnnxRuntimeEngine
-from serving.manager import ModelConfig, ModelManager
+from serving.loader import LoadOptions
+from serving.manager import ModelManager
 from serving.metrics import Metrics
 from serving.servable import ExecutionOptions
 
@@ -22,7 +24,10 @@ class ServingBench:
         base_path: Path | None = None,
         *,
         repository: Path | None = None,
+        models: Sequence[ModelConfig] = (),
         engine: Engine | None = None,
+        loading: LoadOptions | None = None,
+        labels_for_unavailable: bool = False,
         **execution: Any,
     ) -> None:
         self.metrics = Metrics()
@@ -30,8 +35,10 @@ class ServingBench:
             engine or OnnxRuntimeEngine(),
             execution=ExecutionOptions(ThreadPoolExecutor(1), ThreadPoolExecutor(1), **execution),
             metrics=self.metrics,
-            models=[] if base_path is None else [ModelConfig("dense", base_path)],
+            models=models if base_path is None else [ModelConfig("dense", base_path)],
             repository=repository,
+            loading=loading,
+            labels_for_unavailable=labels_for_unavailable,
         )
         self.data_plane = DataPlane(self.manager)
 

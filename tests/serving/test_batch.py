@@ -122,3 +122,46 @@ def test_requests_that_cannot_be_joined_after_all_are_answered_with_an_error(cap
 @pytest.mark.parametrize(("output_shape", "joins"), [((None, 1), True), ((4, 1), False), ((), False), (None, False)])
 def test_only_signatures_with_a_dynamic_first_dimension_join(output_shape, joins):
     assert call(RecordingModel(output_shape=output_shape)).joins is joins
+
+
+def ragged(*values: float) -> Waiting:
+    """One row of as many columns as there are values."""
+    return Waiting({"x": np.array([values], np.float32)}, 1)
+
+
+def test_a_batch_is_filled_up_to_the_next_size_with_the_first_row_of_the_last_request():
+    model = RecordingModel()
+    run = run_batch(call(model), [request(1), request(2, 3)], max_rows=8, sizes=(2, 5, 8))
+    assert model.rows() == [[1, 2, 3, 2, 2]]
+    assert [outcome["y"].ravel().tolist() for outcome in run.outcomes] == [[2], [3, 4]]
+
+
+@pytest.mark.parametrize(("rows", "batch"), [((1.0,), [1, 1]), ((1.0, 2.0), [1, 2]), ((), [])])
+def test_a_single_request_is_filled_up_too(rows, batch):
+    model = RecordingModel()
+    run = run_batch(
+        call(model), [Waiting({"x": np.array(rows, np.float32).reshape(-1, 1)}, len(rows))], max_rows=8, sizes=(2, 8)
+    )
+    assert model.rows() == [batch]
+    assert run.outcomes[0]["y"].ravel().tolist() == list(rows)
+
+
+def test_the_pieces_of_a_large_request_are_filled_up():
+    model = RecordingModel()
+    run = run_batch(call(model), [request(1, 2, 3)], max_rows=2, sizes=(2,))
+    assert model.rows() == [[1, 2], [3, 3]]
+    assert run.outcomes[0]["y"].ravel().tolist() == [2, 3, 4]
+
+
+def test_a_batch_whose_outputs_do_not_follow_its_rows_is_not_filled_up():
+    model = RecordingModel(lambda x: np.full((7, 1), len(x), np.float32))
+    run = run_batch(call(model), [request(1)], max_rows=8, sizes=(4,))
+    assert run.outcomes[0]["y"].ravel().tolist() == [1] * 7
+    assert not run.divisible
+
+
+def test_requests_of_different_lengths_are_padded_with_their_own_first_element():
+    model = RecordingModel()
+    run = run_batch(call(model), [ragged(1, 2, 3), ragged(7)], max_rows=8, pads=True)
+    assert [batch.tolist() for batch in model.batches] == [[[1, 2, 3], [7, 7, 7]]]
+    assert [outcome["y"].ravel().tolist() for outcome in run.outcomes] == [[6], [21]]

@@ -314,3 +314,49 @@ def test_every_answer_is_its_own_under_load():
         assert len(bench.queue) == 0
 
     run(test())
+
+
+def test_a_request_of_more_rows_than_allowed_is_refused_in_tensorflow_servings_words():
+    async def test():
+        bench = Bench(RecordingModel(), max_request_rows=2)
+        assert await bench.ask(1, 2) == [1, 2]
+        with pytest.raises(ServingError, match=r"^Task size 3 is larger than maximum input batch size 2$") as refused:
+            await bench.ask(1, 2, 3)
+        assert refused.value.code == Code.INVALID_ARGUMENT
+
+    run(test())
+
+
+def test_the_queue_is_bounded_in_rows_and_takes_more_as_it_empties():
+    async def test():
+        bench = Bench(RecordingModel(), max_queued_rows=4)
+        running = await bench.occupy()
+        waiting = bench.start(1, 2, 3)
+        await settle()
+        with pytest.raises(ServingError, match="The queue for predictions is full: 1 requests wait") as refused:
+            await bench.ask(4, 5)
+        assert refused.value.code == Code.RESOURCE_EXHAUSTED
+        waiting.cancel()
+        await settle()
+        again = bench.start(6, 7, 8, 9)
+        await settle()
+        bench.model.gate.set()
+        assert (await running, await again) == ([0], [6, 7, 8, 9])
+        assert await bench.ask(1, 2, 3, 4) == [1, 2, 3, 4]
+
+    run(test())
+
+
+def test_requests_of_different_lengths_run_as_one_batch_only_where_they_are_padded():
+    async def test(batches, *, pads):
+        bench = Bench(RecordingModel(), pad_variable_length_inputs=pads, allowed_batch_sizes=(1, 2, 4))
+        running = await bench.occupy()
+        waiting = [bench.start(1, width=2), bench.start(2, width=3), bench.start(3, width=1)]
+        await settle()
+        bench.model.gate.set()
+        await running
+        assert await asyncio.gather(*waiting) == ([[3], [6], [9]] if pads else [[2], [6], [3]])
+        assert [len(batch) for batch in bench.model.batches[1:]] == batches
+
+    run(test([4], pads=True))  # three rows, filled up to four
+    run(test([1, 1, 1], pads=False))

@@ -2,6 +2,8 @@ import asyncio
 import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,15 +12,17 @@ from serving.batching import BatchLimits
 from serving.engines.base import LoadedModel
 from serving.engines.onnxruntime import OnnxRuntimeEngine
 from serving.errors import Code, ServingError
+from serving.metrics import Metrics
 from serving.types import ModelSpec
 from tests.serving.bench import ServingBench, run_bench, settle
 from tests.serving.bundles import FEATURES, copy_bundle, kernel_of, softmax, write_bundle
 from tests.serving.models import RecordingModel
+from tests.serving.rest.planes import open_data_plane
 
 X = np.arange(2 * FEATURES, dtype=np.float32).reshape(2, FEATURES) / 10
 
 
-async def answered_by(bench: ServingBench, **spec: int) -> int:
+async def answered_by(bench: ServingBench, **spec: Any) -> int:
     prediction = await bench.data_plane.predict(ModelSpec("dense", **spec), {"x": X})
     np.testing.assert_allclose(
         prediction.outputs["probabilities"], softmax(X @ kernel_of(prediction.spec.version)), rtol=1e-5
@@ -38,6 +42,23 @@ def test_the_newest_version_is_served(tmp_path):
             await answered_by(bench, version=9)
 
     run_bench(ServingBench(tmp_path), test)
+
+
+@pytest.mark.parametrize(("versions", "answers"), [((1, 2), 2), ((0, 2), 0)])
+def test_version_0_is_the_newest_where_there_is_no_version_0(tmp_path, versions, answers):
+    for version in versions:
+        write_bundle(tmp_path / "dense", version)
+
+    async def test(bench):
+        assert await answered_by(bench, version=0) == answers
+        listed = [each.version for each in bench.data_plane.status("dense", 0).versions]
+        assert listed == ([0] if answers == 0 else [2, 1])
+
+    async def all_versions() -> None:
+        async with open_data_plane(tmp_path, Metrics()) as plane:
+            await test(SimpleNamespace(data_plane=plane))
+
+    asyncio.run(all_versions())
 
 
 def test_a_new_version_takes_over_and_the_old_one_ends(tmp_path):

@@ -124,8 +124,8 @@ def test_requests_of_both_transports_are_counted(options):
 def test_readiness_fails_first_and_what_is_in_flight_is_answered(options, monkeypatch):
     """The order of events only: the model waits for an event."""
     model = RecordingModel(signature_names=["serving_default"])
-    monkeypatch.setattr("serving.server.create_engine", lambda *_, **__: HeldEngine(model))
-    monkeypatch.setattr("serving.server.BatchLimits", lambda *_: BatchLimits(inline_limit_s=0.0))
+    monkeypatch.setattr("serving.setup.create_engine", lambda *_, **__: HeldEngine(model))
+    monkeypatch.setattr("serving.setup.BatchLimits", lambda *_: BatchLimits(inline_limit_s=0.0))
 
     async def test():
         async with (
@@ -159,8 +159,8 @@ def test_readiness_fails_first_and_what_is_in_flight_is_answered(options, monkey
 
 def test_what_outlives_the_grace_period_is_cut_off(options, monkeypatch, caplog):
     model = RecordingModel(signature_names=["serving_default"])
-    monkeypatch.setattr("serving.server.create_engine", lambda *_, **__: HeldEngine(model))
-    monkeypatch.setattr("serving.server.BatchLimits", lambda *_: BatchLimits(inline_limit_s=0.0))
+    monkeypatch.setattr("serving.setup.create_engine", lambda *_, **__: HeldEngine(model))
+    monkeypatch.setattr("serving.setup.BatchLimits", lambda *_: BatchLimits(inline_limit_s=0.0))
 
     async def test():
         async with running(replace(options, grace_period_s=0.1)) as server, rest(options) as client:
@@ -181,7 +181,7 @@ def test_what_outlives_the_grace_period_is_cut_off(options, monkeypatch, caplog)
 def test_a_stop_while_the_models_load_does_not_wait_for_them(options, monkeypatch):
     engine = SlowEngine()
     engine.gate.clear()
-    monkeypatch.setattr("serving.server.create_engine", lambda *_, **__: engine)
+    monkeypatch.setattr("serving.setup.create_engine", lambda *_, **__: engine)
 
     async def test():
         server = Server(options)

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import signal
 import socket
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
+from serving.config.without_effect import WITHOUT_EFFECT
 from serving.options import ServerOptions
 from whyserve.cli import main
 from whyserve.commands import serve
@@ -33,7 +35,38 @@ def parsed(monkeypatch):
 
 def test_there_is_a_flag_for_every_option_and_no_other():
     flags = {parameter.name for parameter in serve.command.params}
-    assert flags == {field.name for field in dataclasses.fields(ServerOptions)}
+    assert flags == {field.name for field in dataclasses.fields(ServerOptions)} | WITHOUT_EFFECT.keys() | {"version"}
+
+
+def test_the_help_has_every_flag_once_under_a_heading(capsys):
+    assert main(["serve", "--help"]) == 0
+    text = capsys.readouterr().out
+    for parameter in serve.command.params:
+        assert len(re.findall(rf"^  --{parameter.name}\b", text, re.MULTILINE)) == 1, parameter.name
+    assert text.index("What is served:") < text.index("--model_config_file ") < text.index("Ports:")
+    grouped = [name for names in serve.GROUPS.values() for name in names]
+    assert len(grouped) == len(set(grouped))
+
+
+def test_the_versions_are_shown_and_nothing_is_started(capsys):
+    assert main(["serve", "--version"]) == 0
+    assert capsys.readouterr().out.startswith("Whyserve ModelServer: ")
+
+
+def test_an_empty_path_is_none(parsed):
+    assert parsed("--model_config_file=", "--batching_parameters_file=") == ServerOptions()
+
+
+def test_the_flags_that_were_given_reach_the_server(monkeypatch):
+    found = []
+
+    def start(_options, *, given):
+        found.extend(given)
+        return 0
+
+    monkeypatch.setattr("serving.server.serve", start)
+    assert main(["serve", "--model_base_path=/m", "--skip_initialize_tpu", "--saved_model_tags=serve,gpu"]) == 0
+    assert sorted(found) == ["model_base_path", "saved_model_tags", "skip_initialize_tpu"]
 
 
 def test_every_flag_says_what_it_is_for():
@@ -91,6 +124,16 @@ def test_a_missing_model_is_status_1_with_one_message(tmp_path):
     assert result.returncode == 1
     assert "nothing" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_configuration_that_is_none_is_status_1_with_one_line(tmp_path):
+    path = tmp_path / "bad_model_config.txt"
+    path.write_text("improperly formatted file")
+    result = run(f"--model_config_file={path}", "--flush_filesystem_caches")
+    assert result.returncode == 1
+    note, error = result.stderr.splitlines()
+    assert "--flush_filesystem_caches has no effect here: " in note
+    assert error.startswith(f"whyserve: Invalid protobuf file: '{path}'. Error parsing text-format ")
 
 
 @pytest.mark.slow

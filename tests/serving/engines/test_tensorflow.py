@@ -7,7 +7,9 @@ import pytest
 
 from export.manifest import load_manifest
 from serving.errors import Code, ServingError
+from serving.tasks import Method, make_task
 from tests.serving.bundles import kernel_of, softmax, write_bundle, write_manifest
+from tests.serving.test_examples import example
 
 pytestmark = pytest.mark.slow
 
@@ -192,6 +194,40 @@ def test_both_engines_answer_a_bundle_alike(engine, bundle):
         ours, theirs = (model.run(signature, {"x": x}, names) for model in models)
         for name in names:
             np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("signature", ["serving_default", "explain"])
+def test_both_engines_classify_the_examples_of_a_bundle_alike(engine, bundle, signature):
+    from serving.engines.onnxruntime import OnnxRuntimeEngine
+
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    serialized = [example(x=row) for row in x.tolist()]
+    for model in (engine.load(bundle), OnnxRuntimeEngine().load(bundle)):
+        task = make_task(signature, model.signatures[signature], Method.CLASSIFY)
+        assert task.output_names == ("probabilities",)
+        inputs = task.inputs(serialized)
+        np.testing.assert_array_equal(inputs["x"], x)
+        result = task.result(model.run(signature, inputs, task.output_names), 5)
+        np.testing.assert_allclose(result.scores, softmax(x @ kernel_of(1)), rtol=1e-5)
+        assert result.labels.tolist() == [[b"a", b"b", b"c"]] * 5
+
+
+def test_tensors_of_several_signatures_come_from_one_run(engine, half_plus_two, counter):
+    model = engine.load(half_plus_two)
+    default, join = model.signatures["serving_default"], model.signatures["join"]
+    feeds = {
+        default.inputs["x"].tensor_name: np.array([[2]], np.float32),
+        join.inputs["s"].tensor_name: np.array([b"a"], object),
+    }
+    y, joined = default.outputs["y"].tensor_name, join.outputs["joined"].tensor_name
+    outputs = model.run_tensors(feeds, [y, joined])
+    assert outputs[y].tolist() == [[3]]
+    assert outputs[joined].tolist() == [b"aa"]
+    # Two fetches of one operation with an effect: one run, so it happened once.
+    model = engine.load(counter)
+    name = model.signatures["increment"].outputs["output"].tensor_name
+    assert model.run_tensors({}, [name, name]) == {name: 1}
+    assert model.run("get", {}, ["output"])["output"] == 1
 
 
 def test_a_bundle_whose_files_changed_is_refused(engine, bundle):

@@ -14,10 +14,20 @@ from serving.data_plane import DataPlane
 from serving.grpc.service import MODEL_SERVICE, PREDICTION_SERVICE, add_services
 from serving.grpc.tensors import decode_tensor, encode_tensor
 from serving.metrics import Metrics
-from serving.protos import get_model_metadata_pb2, get_model_status_pb2, predict_pb2
+from serving.protos import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    get_model_status_pb2,
+    inference_pb2,
+    predict_pb2,
+    regression_pb2,
+)
 from tests.serving.rest.planes import open_data_plane
 
 METHODS = {
+    "Classify": (PREDICTION_SERVICE, classification_pb2.ClassificationResponse),
+    "Regress": (PREDICTION_SERVICE, regression_pb2.RegressionResponse),
+    "MultiInference": (PREDICTION_SERVICE, inference_pb2.MultiInferenceResponse),
     "Predict": (PREDICTION_SERVICE, predict_pb2.PredictResponse),
     "GetModelMetadata": (PREDICTION_SERVICE, get_model_metadata_pb2.GetModelMetadataResponse),
     "GetModelStatus": (MODEL_SERVICE, get_model_status_pb2.GetModelStatusResponse),

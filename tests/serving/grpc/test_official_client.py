@@ -43,4 +43,9 @@ def test_the_stubs_of_tensorflow_serving_api_work_unmodified(models: Path) -> No
     assert answers["version"] == 2
     assert answers["signatures"] == ["explain", "explain_target", "serving_default"]
     assert answers["states"] == [[2, 30, 0], [1, 30, 0]]
-    assert answers["classify"] == "UNIMPLEMENTED"
+    assert [label for label, _ in answers["classify"]] == ["a", "b", "c"]
+    np.testing.assert_allclose([score for _, score in answers["classify"]], softmax(logits)[0], atol=1e-6)
+    np.testing.assert_allclose(answers["multi"], softmax(logits)[0], atol=1e-6)
+    assert answers["multi_signature"] == "serving_default"
+    assert answers["regress"] == [3.0]
+    assert answers["refused"] == ["INVALID_ARGUMENT", "Missing ModelSpec"]

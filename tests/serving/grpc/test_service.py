@@ -193,21 +193,6 @@ def test_every_code_has_its_grpc_status() -> None:
     assert [status_code(code).name for code in Code] == [code.name for code in Code]
 
 
-@pytest.mark.parametrize(
-    ("method", "service"),
-    [
-        ("Classify", "tensorflow.serving.PredictionService"),
-        ("Regress", "tensorflow.serving.PredictionService"),
-        ("MultiInference", "tensorflow.serving.PredictionService"),
-        ("HandleReloadConfigRequest", "tensorflow.serving.ModelService"),
-    ],
-)
-def test_what_is_not_served_says_so(models: Path, method: str, service: str) -> None:
-    code, text = failure(models, method, b"", service=service)
-    assert code == "UNIMPLEMENTED"
-    assert text.startswith(f"{method} is not served. ")
-
-
 def test_metadata_holds_the_signatures(models: Path) -> None:
     async def check(client: Client) -> None:
         request = get_model_metadata_pb2.GetModelMetadataRequest(

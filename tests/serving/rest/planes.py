@@ -10,9 +10,11 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from export.manifest import TensorEntry
+from serving.config.models import Latest, ModelConfig
 from serving.data_plane import DataPlane
+from serving.engines.base import Engine
 from serving.engines.onnxruntime import OnnxRuntimeEngine
-from serving.manager import ModelConfig, ModelManager
+from serving.manager import ModelManager
 from serving.metrics import Metrics
 from serving.rest.app import App, create_app
 from serving.rest.limits import Limits
@@ -35,14 +37,16 @@ def write_models(root: Path) -> None:
 
 
 @contextlib.asynccontextmanager
-async def open_data_plane(root: Path, metrics: Metrics, **options: object) -> AsyncIterator[DataPlane]:
-    """Serves every model below `root`, two versions each."""
+async def open_data_plane(
+    root: Path, metrics: Metrics, *, engine: Engine | None = None, **options: object
+) -> AsyncIterator[DataPlane]:
+    """Serves every model below `root`, two versions each, in ONNX Runtime where no other engine is given."""
     with ThreadPoolExecutor(1) as predict, ThreadPoolExecutor(1) as explain:
         manager = ModelManager(
-            OnnxRuntimeEngine(device="cpu", num_threads=1),
+            engine or OnnxRuntimeEngine(device="cpu", num_threads=1),
             execution=ExecutionOptions(predict, explain, **options),
             metrics=metrics,
-            models=[ModelConfig(path.name, path, 2) for path in sorted(root.iterdir())],
+            models=[ModelConfig(path.name, path, Latest(2)) for path in sorted(root.iterdir())],
         )
         await manager.start(poll_wait_s=0)
         plane = DataPlane(manager)

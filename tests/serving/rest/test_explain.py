@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from serving.errors import ServingError
-from serving.rest.explain import SMALLEST_VALUE, Explainer, read_parameters
+from serving.rest.explain import SMALLEST_VALUE, Explainer
+from serving.rest.explain_parameters import Parameters, read_parameters
 from serving.types import Explanation, ModelSpec, Prediction
 from tests.serving.bundles import kernel_of, softmax
 from tests.serving.rest.planes import open_client
@@ -91,6 +92,36 @@ def test_a_target_can_be_given_by_index_label_or_list(models: Path, target: Any,
     check(post(models, {"instances": X.tolist(), "parameters": {"target": target}}), [expected(2, targets)])
 
 
+@pytest.mark.parametrize(
+    ("parameters", "targets", "others"),
+    [
+        ({"target": 2, "contrast": 0}, [2, 2, 2], [0, 0, 0]),
+        ({"target": "c", "contrast": ["a", "b", 1]}, [2, 2, 2], [0, 1, 1]),
+        ({"contrast": 1}, PREDICTED, [1, 1, 1]),
+        ({"target": 2, "contrast": -1}, [2, 2, 2], PREDICTED),
+    ],
+)
+def test_a_contrast_is_the_difference_of_two_explanations(
+    models: Path, parameters: dict, targets: list[int], others: list[int]
+) -> None:
+    kernel = kernel_of(2).astype(float)
+    difference = [kernel[:, a] - kernel[:, b] for a, b in zip(targets, others, strict=True)]
+    column = [
+        {
+            **attribution,
+            "contrastIndex": [other],
+            "contrastDisplayName": LABELS[other],
+            "instanceOutputValue": pytest.approx(float(x @ weights), abs=1e-5),
+            "approximationError": pytest.approx(0, abs=1e-4),
+            "featureAttributions": {"x": pytest.approx((x * weights).tolist(), abs=1e-5)},
+        }
+        for attribution, other, x, weights in zip(
+            expected(2, targets), others, X.astype(float), difference, strict=True
+        )
+    ]
+    check(post(models, {"instances": X.tolist(), "parameters": parameters}), [column])
+
+
 @pytest.mark.parametrize(("top_k", "num_ranks"), [(2, 2), (3, 3), (-1, 3)])
 def test_top_k_explains_the_classes_with_the_highest_scores(models: Path, top_k: int, num_ranks: int) -> None:
     ranked = np.argsort(-(X @ kernel_of(2)), axis=1)
@@ -114,7 +145,15 @@ def test_top_k_explains_the_classes_with_the_highest_scores(models: Path, top_k:
         ({"top_k": 0}, "`top_k` must be a positive integer, or -1 for all classes. Received: top_k=0."),
         ({"top_k": "2"}, 'Received: top_k="2".'),
         ({"top_k": 2, "target": 1}, "`target` and `top_k` exclude each other. Received: target=1, top_k=2."),
-        ({"method": "lrp"}, "'parameters' may hold target, top_k. Received: \"method\"."),
+        ({"method": "lrp"}, "'parameters' may hold target, contrast, top_k. Received: \"method\"."),
+        ({"contrast": 3}, "`contrast` must be in [0, 2], or -1 for the predicted class. Received: contrast=3."),
+        ({"contrast": "cat"}, '`contrast` must be one of a, b, c. Received: contrast="cat".'),
+        (
+            {"contrast": [0]},
+            "`contrast` must be one class, or a list with one for each instance. Received: 1 contrasts",
+        ),
+        ({"contrast": 1, "top_k": 2}, "`contrast` and `top_k` exclude each other. Received: contrast=1, top_k=2."),
+        ({"target": [0, 1, "b"], "contrast": [1, 0, 1]}, "must be two classes. Received: 1 for both of instance 2."),
         ([1], "'parameters' must be an object. Received: [1]."),
     ],
 )
@@ -142,13 +181,14 @@ def test_an_unknown_model_is_not_found(models: Path) -> None:
     assert answer == (404, {"error": "Servable not found for request: Latest(nope)"})
 
 
-def explainer(**outputs: Any) -> Explainer:
+def explainer(layers: dict[str, str] | None = None, **outputs: Any) -> Explainer:
     """An explainer over a model that answers `outputs`."""
 
     async def predict(spec: ModelSpec, _inputs: Any) -> Prediction:
         return Prediction(spec, {name: np.asarray(value) for name, value in outputs.items()})
 
-    explanation = Explanation("y", {"a": "relevance_a", "b": "relevance_b"}, num_targets=None)
+    relevance = {"a": "relevance_a", "b": "relevance_b"}
+    explanation = Explanation("y", relevance, num_targets=None, layers=layers or {})
     return Explainer(ModelSpec("m", 1), {}, explanation, predict)
 
 
@@ -174,6 +214,19 @@ def test_the_error_is_what_the_relevance_lacks_of_the_explained_value() -> None:
     assert second["featureAttributions"]["a"].tolist() == [2.0]
 
 
+def test_relevance_at_inner_layers_comes_with_the_attribution() -> None:
+    model = explainer(
+        {"block 1": "relevance_at_block_1"},
+        y=[0.5], target=[0], explained_value=[1.0], conservation_gap=[0.0], relevance_a=[0], relevance_b=[0],
+        relevance_at_block_1=np.array([[0.25, 0.75]], np.float32),
+    )  # fmt: skip
+    explained = asyncio.run(model.explain({"a": np.zeros(1), "b": np.zeros(1)}, None))
+    (attribution,) = explained.explanations[0]["attributions"]
+    assert list(attribution["layerAttributions"]) == ["block 1"]
+    assert np.asarray(attribution["layerAttributions"]["block 1"]).tolist() == [0.25, 0.75]
+    assert list(explained.outputs) == ["y"]
+
+
 def test_top_k_needs_a_score_for_each_class() -> None:
     model = explainer(
         y=[0.5], target=[0], explained_value=[1.0], conservation_gap=[0.0], relevance_a=[0], relevance_b=[0]
@@ -189,5 +242,5 @@ def test_instances_need_a_common_dimension() -> None:
 
 
 def test_absent_parameters_ask_for_the_predicted_class() -> None:
-    assert read_parameters(None) == (None, 1)
-    assert read_parameters({"target": None, "top_k": None}) == (None, 1)
+    assert read_parameters(None) == Parameters(None, None, 1)
+    assert read_parameters({"target": None, "top_k": None, "contrast": None}) == Parameters(None, None, 1)

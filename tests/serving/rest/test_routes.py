@@ -73,7 +73,7 @@ def test_a_wrong_method_is_told_the_right_one(method: str, path: str, allowed: s
 
 def test_other_paths_are_not_found_and_told_the_known_ones() -> None:
     with pytest.raises(
-        HttpError, match=r"No such URL: GET /nope\. Models are under /v1/models; .* /openapi\.json"
+        HttpError, match=r"No such URL: GET /nope\. Models are under /v1/models and /v2/models; .* /openapi\.json"
     ) as caught:
         find_route("GET", "/nope", "")
     assert caught.value.status == 404

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from explain.composites import COMPOSITES, Assignment, Composite, named_composite, read_composite
-    from explain.errors import CompositeError, ExplainError, OutputError, UnsupportedOperationError
+    from explain.errors import CompositeError, ExplainError, LayerError, OutputError, UnsupportedOperationError
     from explain.explainer import Explainer, build_explainer
     from explain.rules import Rule
 
@@ -19,6 +19,7 @@ __all__ = [
     "CompositeError",
     "ExplainError",
     "Explainer",
+    "LayerError",
     "OutputError",
     "Rule",
     "UnsupportedOperationError",
@@ -29,7 +30,7 @@ __all__ = [
 
 _HOMES = {
     "explain.composites": ("COMPOSITES", "Assignment", "Composite", "named_composite", "read_composite"),
-    "explain.errors": ("CompositeError", "ExplainError", "OutputError", "UnsupportedOperationError"),
+    "explain.errors": ("CompositeError", "ExplainError", "LayerError", "OutputError", "UnsupportedOperationError"),
     "explain.explainer": ("Explainer", "build_explainer"),
     "explain.rules": ("Rule",),
 }

@@ -12,6 +12,7 @@ from explain.rules import BIAS_MODES, DEFAULT_EPSILON, RULES, Parameter, Rule
 
 KINDS = frozenset({"dense", "convolution", "recurrent"})
 ATTENTION_MODES = ("gate", "uniform")
+STRUCTURE_MODES = ("gate", "share")
 
 
 @final
@@ -51,6 +52,8 @@ class Composite:
         bias: What becomes of biases outside of any layer with weights.
         attention: `gate` or `uniform`, see `explain.operations.product`.
         reason: Why it was chosen, where it was chosen and not asked for.
+        structure: `gate` (relevance stays on a graph's nodes) or `share` (its adjacency and the weights of its edges,
+            where they are inputs, take half of each product), see `explain.operations.gates`.
     """
 
     name: str
@@ -58,6 +61,7 @@ class Composite:
     bias: str = "absorb"
     attention: str = "gate"
     reason: str = ""
+    structure: str = "gate"
 
     def rule(self, *, kind: str, layer: str, first: bool) -> Rule:
         """The rule for a layer.
@@ -172,6 +176,7 @@ def read_composite(path: Path) -> Composite:
             name = "mine"
             bias = "ignore"          # of sums with constants outside of layers: absorb | ignore | share
             attention = "gate"       # or "uniform"
+            structure = "gate"       # or "share": relevance for edges, too, where they are an input
 
             [[rules]]
             rule = "z_box"
@@ -192,21 +197,23 @@ def read_composite(path: Path) -> Composite:
         content = tomllib.loads(path.read_text())
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise CompositeError(f"Expected a TOML file with a composite. Received: {path} ({error}).") from error
-    unknown = set(content) - {"name", "bias", "attention", "rules"}
+    unknown = set(content) - {"name", "bias", "attention", "structure", "rules"}
     entries = content.get("rules")
     if unknown or not isinstance(entries, list) or not entries:
         raise CompositeError(
-            f"A composite has `[[rules]]` entries, and may have `name`, `bias` and `attention`. Received in {path}: "
-            f"{', '.join(sorted(content)) or 'nothing'}."
+            "A composite has `[[rules]]` entries, and may have `name`, `bias`, `attention` and `structure`. "
+            f"Received in {path}: {', '.join(sorted(content)) or 'nothing'}."
         )
     bias, attention = content.get("bias", "absorb"), content.get("attention", "gate")
-    if bias not in BIAS_MODES or attention not in ATTENTION_MODES:
+    structure = content.get("structure", "gate")
+    if bias not in BIAS_MODES or attention not in ATTENTION_MODES or structure not in STRUCTURE_MODES:
         raise CompositeError(
-            f"`bias` must be one of {', '.join(BIAS_MODES)}, `attention` one of {', '.join(ATTENTION_MODES)}. "
-            f"Received in {path}: {bias=}, {attention=}."
+            f"`bias` must be one of {', '.join(BIAS_MODES)}, `attention` one of {', '.join(ATTENTION_MODES)}, "
+            f"`structure` one of {', '.join(STRUCTURE_MODES)}. Received in {path}: {bias=}, {attention=}, {structure=}."
         )
     assignments = tuple(_assignment(entry) for entry in entries)
-    return Composite(str(content.get("name", path.stem)), assignments, bias, attention, f"asked for by {path.name}")
+    name, reason = str(content.get("name", path.stem)), f"asked for by {path.name}"
+    return Composite(name, assignments, bias, attention, reason, structure)
 
 
 def _assignment(entry: dict[str, Any]) -> Assignment:
@@ -220,18 +227,27 @@ def _assignment(entry: dict[str, Any]) -> Assignment:
     return Assignment(rule, kinds, tuple(entry.get("layers", ())), bool(entry.get("first", False)))
 
 
-def default_composite(kinds: set[str], **options: Any) -> Composite:
+def default_composite(
+    kinds: set[str], *, low: float | None = None, high: float | None = None, **options: Any
+) -> Composite:
     """The composite that the literature prefers for a model with these kinds of layers.
 
-    z_plus for convolutions and epsilon for dense layers on top (Montavon et al. 2019; Kohlbrenner et al. 2020 find such
-    composites the most faithful for convolutional networks); epsilon alone where there is no convolution.
+    Convolutions: a rule that favours positive contributions, epsilon for the dense layers on top, and `z_box` for the
+    first one where the bounds of the input are known (Montavon et al. 2019; Kohlbrenner et al. 2020 find such composites
+    the most faithful). `epsilon_gamma_box` is that. Without bounds `epsilon_plus` stands in: it leaves a pixel of value 0
+    without relevance. Epsilon alone where there is no convolution.
 
     Args:
         kinds: Kinds of the model's layers with weights.
+        low: Smallest value of the model's raw input, where it is known.
+        high: Largest value of it.
         options: As for `named_composite`.
     """
-    if "convolution" in kinds:
-        reason = "chosen by the model's operations: it has convolutions"
+    if "convolution" not in kinds:
+        reason = "chosen by the model's operations: it has no convolutions"
+        return named_composite("epsilon", reason=reason, **options)
+    if low is None or high is None:
+        reason = "chosen by the model's operations: it has convolutions, and the bounds of its input aren't known"
         return named_composite("epsilon_plus", reason=reason, **options)
-    reason = "chosen by the model's operations: it has no convolutions"
-    return named_composite("epsilon", reason=reason, **options)
+    reason = f"chosen by the model's operations: it has convolutions, and its input lies between {low:g} and {high:g}"
+    return named_composite("epsilon_gamma_box", low=low, high=high, reason=reason, **options)

@@ -1,5 +1,6 @@
 """Accounts of relevance, step by step: what came in, what went on, what a bias or a stabiliser absorbed."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
@@ -14,7 +15,11 @@ def total(tensor: tf.Tensor) -> tf.Tensor:
 @final
 @dataclass
 class Step:
-    """One operation's account; each entry is `(batch,)`. What is not conserved is out - in - absorbed."""
+    """One operation's account; each entry is `(batch,)`. What is not conserved is out - in - absorbed.
+
+    `relevance_within` is the part of `relevance_in` that goes to operations of the same layer: what enters and leaves a
+    layer is the sum over its operations less that.
+    """
 
     layer: str
     operation: str
@@ -23,6 +28,7 @@ class Step:
     relevance_in: tf.Tensor | None = None
     absorbed_bias: tf.Tensor | None = None
     absorbed_stabilizer: tf.Tensor | None = None
+    relevance_within: tf.Tensor | None = None
 
 
 @final
@@ -37,13 +43,19 @@ class Audit:
     batch: tf.Tensor
     steps: list[Step] = field(default_factory=list)
 
-    def per_example(self, tensor: tf.Tensor) -> tf.Tensor:
-        """Sum for each example, `(batch,)`.
+    def per_example(self, account: Mapping[str, Sequence[tf.Tensor]]) -> dict[str, tf.Tensor]:
+        """Sums for each example, `(batch,)`, of the tensors of each entry of one step's account.
 
-        A tensor that isn't batch first (time is, or both are one axis) is summed whole and put down in equal parts.
+        Where one of them isn't batch first (time is, or batch and positions are one axis, as inside a `Dense` on
+        images), all are summed whole and put down in equal parts: only so is what one example received held against
+        what the same passed on.
         """
+        tensors = [tensor for entry in account.values() for tensor in entry]
+        batch_first = tf.reduce_all([tf.equal(tf.shape(tensor)[0], self.batch) for tensor in tensors])
+        return {what: tf.add_n([self._sums(t, batch_first) for t in entry]) for what, entry in account.items()}
+
+    def _sums(self, tensor: tf.Tensor, batch_first: tf.Tensor) -> tf.Tensor:
         even = tf.reduce_sum(tensor) / tf.cast(self.batch, tensor.dtype)
-        batch_first = tf.equal(tf.shape(tensor)[0], self.batch)
         return tf.cond(batch_first, lambda: total(tensor), lambda: tf.fill([self.batch], even))
 
     def tensors(self) -> dict[str, tf.Tensor]:
@@ -51,7 +63,7 @@ class Audit:
         result = {}
         for position, step in enumerate(self.steps):
             prefix = f"{position:04d}/{step.layer.replace('/', '.')}/{step.operation}/{step.rule}"
-            for what in ("relevance_out", "relevance_in", "absorbed_bias", "absorbed_stabilizer"):
+            for what in ("relevance_out", "relevance_in", "absorbed_bias", "absorbed_stabilizer", "relevance_within"):
                 value = getattr(step, what)
                 result[f"{prefix}/{what}"] = tf.zeros_like(step.relevance_out) if value is None else value
         return result

@@ -13,7 +13,13 @@ import tensorflow as tf
 from explain.errors import ExplainError
 
 # Arguments that `tf.raw_ops` calls otherwise than the operation's definition does.
-_PYTHON_NAMES = {"dim": "axis", "reduction_indices": "axis", "split_dim": "axis", "squeeze_dims": "axis"}
+_PYTHON_NAMES = {
+    "dim": "axis",
+    "reduction_indices": "axis",
+    "split_dim": "axis",
+    "squeeze_dims": "axis",
+    "input": "condition",
+}
 
 
 def run_operation(op: tf.Operation, inputs: Sequence[tf.Tensor]) -> list[tf.Tensor]:

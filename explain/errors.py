@@ -29,5 +29,9 @@ class CompositeError(ExplainError):
     """A composite or rule that is not known, or whose parameters don't fit."""
 
 
+class LayerError(ExplainError):
+    """An inner layer whose relevance was asked for isn't there, or no relevance passes over its output."""
+
+
 class OutputError(ExplainError):
     """The output to explain is missing, ambiguous or of a kind that can't be explained."""

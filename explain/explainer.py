@@ -1,16 +1,19 @@
 """A Keras model with its relevance pass, ready to be traced into a graph."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 import keras
 import tensorflow as tf
+from tensorflow.python.framework.func_graph import func_graph_from_py_func
 
 from explain.composites import Composite, default_composite, named_composite
 from explain.conservation import Audit, total
 from explain.constants import DerivedConstants
 from explain.errors import OutputError
+from explain.inner import layer_outputs, relevance_at
+from explain.linear_map import AffineMap
 from explain.propagation import Walk, affine_maps, assign
 from explain.relevance import Relevance, widen
 from explain.rules import DEFAULT_EPSILON
@@ -19,6 +22,38 @@ from explain.trace import Trace, call_by_name, input_names, output_names, trace_
 PREDICTED_CLASS = -1
 # Activations that turn scores into probabilities: the score below them is what is explained.
 _STEPPED_OVER = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
+# Softmax mixes all scores; with one of these after it there is no single score to explain instead.
+_MIXING = frozenset({"Softmax", "LogSoftmax"})
+_AFTERTHOUGHTS = frozenset(
+    {
+        "Identity",
+        "Cast",
+        "Reshape",
+        "Squeeze",
+        "ExpandDims",
+        "StopGradient",
+        "Mul",
+        "RealDiv",
+        "Add",
+        "AddV2",
+        "Sub",
+        "Neg",
+    }
+    | {
+        "Log",
+        "Log1p",
+        "Exp",
+        "Pow",
+        "Square",
+        "Sqrt",
+        "Maximum",
+        "Minimum",
+        "StridedSlice",
+        "Slice",
+        "GatherV2",
+        "Round",
+    }
+)
 _MOVES = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient"})
 
 
@@ -35,11 +70,15 @@ class Explainer:
         low: Smallest value of the raw input, for composites with `z_box`.
         high: Largest value of it.
         output: Name of the output to explain; may be None where there is one.
+        layers: Names of layers whose outputs' relevance is returned as well.
 
     Attributes:
         inputs: `tf.TensorSpec` of each input by name, batch dimension None.
         outputs: Names of the outputs.
         explained_output: Name of the explained one.
+        explained: `logit` where a final softmax or sigmoid is stepped over, `output` where the output itself is what is
+            explained, as in regression.
+        layer_outputs: For each of `layers` the name under which `explain` returns its relevance.
         num_targets: How many values of that output, without the batch, a target can be; None where it is dynamic.
         rules: For each layer with weights its rule and parameters, ready for JSON.
         module: Holds every variable and constant that the traced functions use.
@@ -59,6 +98,7 @@ class Explainer:
         low: float | None = None,
         high: float | None = None,
         output: str | None = None,
+        layers: Sequence[str] = (),
     ) -> None:
         self._model = model
         self._derived = DerivedConstants()
@@ -68,16 +108,17 @@ class Explainer:
         }
         self.outputs = output_names(model)
         self.explained_output = self._choose_output(output)
+        self.layer_outputs = layer_outputs(layers, [f"relevance_{name}" for name in self.inputs])
         self.module = tf.Module(name="explainer")
         self.module.model = model
         self.module.constants = self._derived
         options = {"epsilon": epsilon, "bias": bias, "gamma": gamma, "low": low, "high": high}
-        self._composite = self._resolve(composite, options)
-        self.composite = self._composite.name
-        self.composite_reason = self._composite.reason or "asked for"
         self.rules: list[dict[str, Any]] = []
         self.num_targets: int | None = None
-        self._try()
+        self.explained = "output"
+        self._composite = self._try(composite, options)
+        self.composite = self._composite.name
+        self.composite_reason = self._composite.reason or "asked for"
 
     def predict(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The model's outputs by name."""
@@ -94,21 +135,37 @@ class Explainer:
         Returns:
             The outputs by name; `relevance` (one input) or `relevance_<input>` (several), float32 in the input's shape;
             `target` int32, the index explained; `explained_value` float32, its score before softmax or sigmoid;
-            `conservation_gap` float32, explained_value - sum of relevance; the last three `(batch,)`.
+            `conservation_gap` float32, explained_value - sum of relevance; the last three `(batch,)`; for each of
+            `layers`, `relevance_at_<layer>` float32 in the shape of the layer's output.
         """
-        return self._explain(inputs, target, None)
+        return self._explain(trace_model(self._model, inputs, self._derived), target, None)
 
     def audit(self, inputs: Mapping[str, tf.Tensor], target: tf.Tensor) -> dict[str, tf.Tensor]:
         """The accounts of the relevance pass, step by step, as `explain.conservation.Audit` names them."""
         audit = Audit(batch=tf.shape(next(iter(inputs.values())))[0])
-        self._explain(inputs, target, audit)
+        self._explain(trace_model(self._model, inputs, self._derived), target, audit)
         return audit.tensors()
 
-    def _explain(self, inputs: Mapping[str, tf.Tensor], target: tf.Tensor, audit: Audit | None) -> dict[str, tf.Tensor]:
-        trace = trace_model(self._model, inputs, self._derived)
+    def _explain(self, trace: Trace, target: tf.Tensor, audit: Audit | None) -> dict[str, tf.Tensor]:
         maps = affine_maps(trace)
+        return self._walk(trace, maps, self._composite, target, audit)
+
+    def _walk(
+        self,
+        trace: Trace,
+        maps: dict[str, AffineMap],
+        composite: Composite,
+        target: tf.Tensor,
+        audit: Audit | None,
+    ) -> dict[str, tf.Tensor]:
         walk = Walk(
-            trace, maps, assign(trace, maps, self._composite), self._composite.bias, self._composite.attention, audit
+            trace,
+            maps,
+            assign(trace, maps, composite),
+            composite.bias,
+            composite.attention,
+            audit,
+            structure=composite.structure,
         )
         logits = explained_tensor(trace.outputs[self.explained_output], trace)
         scores = _per_example(widen(logits))
@@ -122,6 +179,8 @@ class Explainer:
         named = {"relevance" if len(relevance) == 1 else f"relevance_{name}": r for name, r in relevance.items()}
         result = {name: tf.cast(r, _public(r.dtype)) for name, r in named.items()}
         extra = {"explained_value": value, "conservation_gap": gap}
+        if audit is None:
+            extra |= {name: relevance_at(layer, walk) for layer, name in self.layer_outputs.items()}
         result.update({name: tf.cast(tensor, _public(tensor.dtype)) for name, tensor in extra.items()})
         return {**trace.outputs, **result, "target": index}
 
@@ -137,43 +196,32 @@ class Explainer:
             raise OutputError(f"Expected `output` to be one of {', '.join(self.outputs)}. Received: output={output!r}.")
         return output
 
-    def _resolve(self, composite: Composite | str | None, options: dict[str, Any]) -> Composite:
-        if isinstance(composite, Composite):
-            return composite
-        if isinstance(composite, str):
-            return named_composite(composite, **options)
-        kinds: set[str] = set()
-
-        def look(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            trace = trace_model(self._model, inputs, self._derived)
-            kinds.update(node.kind for node in affine_maps(trace).values())
-            return trace.outputs
-
-        self._trace(look)
-        return default_composite(kinds, **options)
-
-    def _try(self) -> None:
+    def _try(self, composite: Composite | str | None, options: dict[str, Any]) -> Composite:
         """Traces the pass once, so that a refusal comes when the explainer is made; notes rules and targets."""
+        chosen = []
 
         def look(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             trace = trace_model(self._model, inputs, self._derived)
             maps = affine_maps(trace)
             calls = trace.recurrent
-            self._composite.check_layers([*(m.layer for m in maps.values()), *(c.layer for c in calls.values())])
-            rules = assign(trace, maps, self._composite)
+            resolved = _resolved(composite, {node.kind for node in maps.values()}, options)
+            resolved.check_layers([*(m.layer for m in maps.values()), *(c.layer for c in calls.values())])
+            chosen.append(resolved)
+            rules = assign(trace, maps, resolved)
             self.rules = [_described(maps[name].layer, maps[name].linear.op.type, rules[name]) for name in maps]
             self.rules += [_described(call.layer, call.kind, rules[name]) for name, call in calls.items()]
-            logits = explained_tensor(trace.outputs[self.explained_output], trace)
+            explained = trace.outputs[self.explained_output]
+            logits = explained_tensor(explained, trace)
+            self.explained = "output" if logits is explained else "logit"
             sizes = logits.shape.as_list()[1:]
             self.num_targets = None if None in sizes else math.prod(sizes)
             first = next(iter(inputs.values()))
             target = tf.fill([tf.shape(first)[0]], tf.constant(PREDICTED_CLASS, tf.int32))
-            return self._explain(inputs, target, None)
+            return self._walk(trace, maps, resolved, target, None)
 
-        self._trace(look)
-
-    def _trace(self, function: Any) -> None:
-        tf.function(function, autograph=False).get_concrete_function(self.inputs)
+        # Not a `tf.function`: that traces a second time what makes variables in the first.
+        func_graph_from_py_func("look", look, args=(self.inputs,), kwargs={})
+        return chosen[0]
 
 
 def build_explainer(
@@ -186,18 +234,34 @@ def build_explainer(
     low: float | None = None,
     high: float | None = None,
     output: str | None = None,
+    layers: Sequence[str] = (),
 ) -> Explainer:
     """Makes an `Explainer`; see there for the arguments and errors."""
     return Explainer(
-        model, composite=composite, epsilon=epsilon, bias=bias, gamma=gamma, low=low, high=high, output=output
+        model,
+        composite=composite,
+        epsilon=epsilon,
+        bias=bias,
+        gamma=gamma,
+        low=low,
+        high=high,
+        output=output,
+        layers=layers,
     )
+
+
+def _resolved(composite: Composite | str | None, kinds: set[str], options: dict[str, Any]) -> Composite:
+    if isinstance(composite, Composite):
+        return composite
+    return default_composite(kinds, **options) if composite is None else named_composite(composite, **options)
 
 
 def explained_tensor(output: tf.Tensor, trace: Trace) -> tf.Tensor:
     """The scores that an output's probabilities come from: a final softmax or sigmoid is stepped over.
 
     Raises:
-        OutputError: The output isn't a float tensor that depends on an input.
+        OutputError: The output isn't a float tensor that depends on an input, or it is computed from a softmax, which
+            mixes all scores and can be stepped over only where it comes last.
     """
     if not trace.is_signal(output) or not output.dtype.is_floating or output.shape.rank in {None, 0}:
         raise OutputError(
@@ -207,7 +271,19 @@ def explained_tensor(output: tf.Tensor, trace: Trace) -> tf.Tensor:
     current = output
     while current.op.name in trace.positions and current.op.type in _MOVES:
         current = current.op.inputs[0]
-    return current.op.inputs[0] if current.op.type in _STEPPED_OVER else output
+    if current.op.type in _STEPPED_OVER:
+        return current.op.inputs[0]
+    while (
+        current.op.name in trace.positions and current.op.type in _AFTERTHOUGHTS and len(trace.signals(current.op)) == 1
+    ):
+        current = current.op.inputs[trace.signals(current.op)[0]]
+    if current.op.type in _MIXING and current.op.name in trace.positions:
+        raise OutputError(
+            "Expected a final softmax to come last, where it is stepped over. Received: an output of layer "
+            f"'{trace.layer(output.op)}' that operation '{output.op.type}' computes from the {current.op.type} of "
+            f"layer '{trace.layer(current.op)}'. Let the model return the probabilities, or the scores below them."
+        )
+    return output
 
 
 def _per_example(scores: tf.Tensor) -> tf.Tensor:

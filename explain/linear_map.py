@@ -40,7 +40,8 @@ class Kernel:
     @cached_property
     def digest(self) -> str:
         """Names the values, so that equal kernels (shared layers, several functions) are stored once."""
-        return hashlib.blake2b(np.ascontiguousarray(self.values).tobytes(), digest_size=8).hexdigest()
+        shape = str(self.values.shape).encode()  # the same numbers in another shape are another kernel
+        return hashlib.blake2b(np.ascontiguousarray(self.values).tobytes() + shape, digest_size=8).hexdigest()
 
     def positive(self) -> "Kernel":
         """w+ = max(w, 0)."""

@@ -12,7 +12,7 @@ from explain.conservation import Audit, Step
 from explain.constants import run_operation
 from explain.errors import UnsupportedOperationError
 from explain.linear_map import AffineMap
-from explain.operations import LINEAR_MAPS, PROPAGATE
+from explain.operations import LINEAR_MAPS, PROPAGATE, REASONS
 from explain.operations.activation import ELEMENTWISE
 from explain.operations.signs import is_non_negative
 from explain.recurrent.propagation import propagate, rule_of
@@ -76,6 +76,8 @@ class Walk:
         bias: The composite's treatment of biases, for sums with constants outside of any map.
         attention: `gate` (a softmax is a gate: CP-LRP) or `uniform` (AttnLRP).
         audit: Where accounts are kept, or None.
+        passed: Filled by the pass: all relevance that reached a tensor above the inputs, by the tensor's `id`.
+        structure: `gate` or `share`: what the adjacency of a graph gets, see `explain.operations.gates`.
     """
 
     trace: Trace
@@ -84,6 +86,8 @@ class Walk:
     bias: str
     attention: str = "gate"
     audit: Audit | None = None
+    passed: dict[int, Relevance] = field(default_factory=dict)
+    structure: str = "gate"
     _pending: dict[int, Relevance] = field(default_factory=dict)
     _above: set[int] = field(default_factory=set)
     _sent: list[Relevance] = field(default_factory=list)
@@ -116,11 +120,30 @@ class Walk:
 
     def refuse(self, op: tf.Operation, reason: str = "") -> NoReturn:
         """Ends the pass: the operation can't be explained."""
-        raise UnsupportedOperationError(op.type, self.trace.layer(op), reason)
+        raise UnsupportedOperationError(op.type, self.trace.layer(op), reason or REASONS.get(op.type, ""))
 
     def is_preprocessing(self, tensor: tf.Tensor) -> bool:
         """The tensor is an element-wise function of an input: no layer with weights lies between them."""
         return id(tensor) not in self._above and tensor.op.type in ELEMENTWISE
+
+    def is_raw(self, tensor: tf.Tensor) -> bool:
+        """No layer with weights lies between the tensor and the inputs."""
+        return id(tensor) not in self._above
+
+    def sources(self, tensor: tf.Tensor) -> frozenset[str]:
+        """Names of the inputs of floating numbers that the tensor's values depend on."""
+        names = {id(source): name for name, source in self.trace.inputs.items() if source.dtype.is_floating}
+        pending, seen, found = [tensor], set(), set()
+        while pending:
+            current = pending.pop()
+            if id(current) in seen or not self.trace.is_signal(current):
+                continue
+            seen.add(id(current))
+            if id(current) in names:
+                found.add(names[id(current)])
+            elif current.op.name in self.trace.positions:
+                pending.extend(current.op.inputs)
+        return frozenset(found)
 
     def reduce_to(self, value: tf.Tensor, tensor: tf.Tensor) -> tf.Tensor:
         """Sums over the axes along which `tensor` was broadcast to the shape of `value`."""
@@ -149,6 +172,7 @@ class Walk:
         for op in reversed(self.trace.operations):
             received = [self._pending.pop(id(output), None) for output in op.outputs]
             if any(relevance is not None for relevance in received):
+                self.passed.update((id(t), r) for t, r in zip(op.outputs, received, strict=True) if r is not None)
                 self._step(op, received)
         return {name: self._at_input(tensor) for name, tensor in self.trace.inputs.items()}
 
@@ -199,17 +223,26 @@ class Walk:
         outputs = run_operation(op, [self._at(source, value) for source in op.inputs])
         return outputs[tensor.value_index]
 
+    def _layer(self, op: tf.Operation) -> str:
+        """The layer that the step of this operation is entered under."""
+        node, call = self.maps.get(op.name), self.trace.recurrent.get(op.name)
+        return node.layer if node else call.layer if call else self.trace.layer(op)
+
     def _account(self, op: tf.Operation, rule: str, received: list[Relevance | None]) -> None:
         if self.audit is None:
             return
-        per_example = self.audit.per_example
         node, call = self.maps.get(op.name), self.trace.recurrent.get(op.name)
+        layer = self._layer(op)
+        account = {"relevance_out": [r.value() for r in received if r is not None]}
+        if self._sent:
+            account["relevance_in"] = [r.value() for r in self._sent]
+        if within := [r.value() for r in self._sent if self._layer(r.tensor.op) == layer]:
+            account["relevance_within"] = within
+        account.update((what, [value]) for what, value in self._absorbed.items())
         step = Step(
-            layer=node.layer if node else call.layer if call else self.trace.layer(op),
+            layer=layer,
             operation=node.linear.op.type if node else call.kind if call else op.type,
             rule=rule,
-            relevance_out=tf.add_n([per_example(r.value()) for r in received if r is not None]),
-            relevance_in=tf.add_n([per_example(r.value()) for r in self._sent]) if self._sent else None,
-            **{what: per_example(value) for what, value in self._absorbed.items()},
+            **self.audit.per_example(account),
         )
         self.audit.steps.append(step)

@@ -79,7 +79,7 @@ def stabilizer(z: tf.Tensor, epsilon: float, *, non_negative: bool = False) -> t
         A tensor that broadcasts to z's shape.
     """
     # One element, not a scalar: tf2onnx 1.17 fails to move a transposition past the sum with a scalar.
-    positive = tf.constant([epsilon], z.dtype)
+    positive = tf.constant([epsilon] if z.shape.rank != 0 else epsilon, z.dtype)
     if non_negative:
         return positive
     return tf.where(z >= 0, positive, -positive)

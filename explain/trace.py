@@ -25,6 +25,7 @@ class Trace:
         operations: The operations of the forward pass in the order of execution.
         derived: Where the constants of the relevance pass are kept.
         recurrent: Calls of recurrent layers, by the name of the operation that marks what they returned.
+        returned: What each call of a layer returned, by the layer's name.
     """
 
     inputs: dict[str, tf.Tensor]
@@ -34,6 +35,7 @@ class Trace:
     derived: DerivedConstants
     constants: GraphConstants
     recurrent: Mapping[str, RecurrentCall] = field(default_factory=dict)
+    returned: Mapping[str, Sequence[object]] = field(default_factory=dict)
     positions: dict[str, int] = field(default_factory=dict)
     _signals: set[int] = field(default_factory=set)
     _consumers: dict[int, list[tf.Operation]] = field(default_factory=dict)
@@ -109,11 +111,12 @@ def trace_model(model: keras.Model, inputs: Mapping[str, tf.Tensor], derived: De
     graph = tf.compat.v1.get_default_graph()
     start = len(graph.get_operations())
     layers: dict[str, str] = {}
+    returned: dict[str, list[object]] = {}
     recorder = Recorder(graph)
-    with _noting_layers(model, graph, layers, recorder):
+    with _noting_layers(model, graph, layers, returned, recorder):
         outputs = call_by_name(model, inputs)
     operations = graph.get_operations()[start:]
-    return Trace(dict(inputs), outputs, operations, layers, derived, GraphConstants(graph), recorder.calls)
+    return Trace(dict(inputs), outputs, operations, layers, derived, GraphConstants(graph), recorder.calls, returned)
 
 
 def input_names(model: keras.Model) -> list[str]:
@@ -160,11 +163,18 @@ def _unique(names: list[str]) -> list[str]:
 
 
 @contextmanager
-def _noting_layers(model: keras.Model, graph: tf.Graph, layers: dict[str, str], recorder: Recorder) -> Iterator[None]:
+def _noting_layers(
+    model: keras.Model,
+    graph: tf.Graph,
+    layers: dict[str, str],
+    returned: dict[str, list[object]],
+    recorder: Recorder,
+) -> Iterator[None]:
     """While a layer's `call` runs, operations that are added to the graph are noted as the innermost layer's."""
     wrapped = list(_all_operations(model))
     for layer in wrapped:
-        object.__setattr__(layer, "call", _noting(recorder.wrap(layer, layer.call), layer.name, graph, layers))
+        noted = _noting(recorder.wrap(layer, layer.call), layer.name, graph, layers, returned)
+        object.__setattr__(layer, "call", noted)
     try:
         yield
     finally:
@@ -183,12 +193,19 @@ def _functions_inlined() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def _noting(call: Callable[..., object], name: str, graph: tf.Graph, layers: dict[str, str]) -> Callable[..., object]:
+def _noting(
+    call: Callable[..., object],
+    name: str,
+    graph: tf.Graph,
+    layers: dict[str, str],
+    returned: dict[str, list[object]],
+) -> Callable[..., object]:
     def noted(*args: object, **kwargs: object) -> object:
         start = len(graph.get_operations())
         result = call(*args, **kwargs)
         for op in graph.get_operations()[start:]:
             layers.setdefault(op.name, name)
+        returned.setdefault(name, []).append(result)
         return result
 
     return noted

@@ -1,7 +1,8 @@
 """Makes bundles; nothing is published that disagrees with the Keras model it was made from."""
 
 import datetime as dt
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,20 +21,23 @@ from export.manifest import (
     EXPLAIN_SIGNATURE,
     EXPLAIN_TARGET_SIGNATURE,
     PREDICT_SIGNATURE,
+    WEIGHTS_FILE,
     Manifest,
     digest_files,
     save_manifest,
 )
 from export.model_card import write_model_card
 from export.onnx import write_onnx
+from export.onnx_external import WeightsFile
 from export.parity import compare, make_cases
 from export.provenance import provenance
 from export.reference import keras_reference
-from export.runners import KerasRunner, OnnxRunner, SessionRunner, full_precision
+from export.runners import OnnxRunner, RecordedRunner, Runner, SessionRunner, full_precision
 from export.samples import Samples, generated_samples, read_samples
 from export.saved_model import Signature, trace_signatures, write_saved_model
 from export.sources import Source, load_source
 from export.verification import Progress, VerifyReport, silent, verify_bundle
+from export.vocabulary import VOCABULARY_FILE, Vocabulary, check_vocabulary, read_vocabulary, write_vocabulary
 from export.warmup import Record, write_warmup
 
 __all__ = ["VerifyReport", "export_bundle", "verify_bundle"]
@@ -53,7 +57,9 @@ def export_bundle(
     low: float | None = None,
     high: float | None = None,
     output: str | None = None,
+    layers: Sequence[str] = (),
     samples: Path | None = None,
+    vocabulary: Path | None = None,
     progress: Progress = silent,
 ) -> Path:
     """Export a model as a checked bundle, `<repository>/<name>/<version>/`.
@@ -68,11 +74,13 @@ def export_bundle(
         epsilon: Stabilizer of the rules.
         bias: What becomes of the biases' share: `absorb`, `ignore` or `share`.
         gamma: Of the rule `gamma`, 0.25 unless given.
-        low: Smallest value of the model's raw input, for composites with the rule `z_box`.
+        low: Smallest value of the model's raw input, for composites with the rule `z_box`; a run folder knows it.
         high: Largest value of it.
         output: Which output is explained, where there are several.
+        layers: Names of layers whose outputs' relevance the explain signatures return as well.
         samples: An `.npz` file with one array of examples for each input, to check and warm up with; by default the
             run folder's, or generated ones.
+        vocabulary: A file with the words of the model's token ids, a line each; the bundle keeps a copy.
         progress: Called with one line a step.
 
     Returns:
@@ -85,12 +93,15 @@ def export_bundle(
     if version is not None:
         publication.check_free(repository / name, version)
     options = {"composite": composite, "epsilon": epsilon, "bias": bias, "output": output}
-    options.update({"gamma": gamma, "low": low, "high": high})
+    options.update({"gamma": gamma, "low": low, "high": high, "layers": tuple(layers)})
+    words = None if vocabulary is None else read_vocabulary(vocabulary)
     with full_precision():
         progress(f"loading {source}")
         model = _load(source, samples, options if explain else None, progress)
+        if words is not None:
+            check_vocabulary(words, model.interface, model.source.model)
         with publication.staging(repository, name) as folder:
-            maker = _Maker(folder, name, model, options, progress)
+            maker = _Maker(folder, name, model, progress, words)
             manifest = maker.make()
             published = publication.publish(folder, version, lambda number: maker.finish(manifest, number))
     progress(f"published {published}")
@@ -99,12 +110,13 @@ def export_bundle(
 
 @dataclass(frozen=True)
 class _Model:
-    """A loaded model with what a bundle is made of."""
+    """A loaded model with what a bundle is made of; `options` are those of its explainer."""
 
     source: Source
     interface: Interface
     explainer: Any | None
     samples: Samples
+    options: dict[str, Any]
 
 
 def _load(path: Path, samples: Path | None, options: dict[str, Any] | None, progress: Progress) -> _Model:
@@ -115,9 +127,10 @@ def _load(path: Path, samples: Path | None, options: dict[str, Any] | None, prog
     chosen = read_samples(given, interface.inputs) if given else generated_samples(source.model, interface.inputs)
     explainer = None
     if options is not None:
+        options = _with_bounds(options, source)
         progress("deriving the relevance pass")
         explainer = _explainer(source, options)
-    return _Model(source, interface, explainer, chosen)
+    return _Model(source, interface, explainer, chosen, options or {})
 
 
 def _explainer(source: Source, options: dict[str, Any]) -> Any:
@@ -129,6 +142,15 @@ def _explainer(source: Source, options: dict[str, Any]) -> Any:
         raise ExplanationError(f"{text}{way_out}") from error
 
 
+def _with_bounds(options: dict[str, Any], source: Source) -> dict[str, Any]:
+    """The bounds of the input that a run folder knows, where they may decide which composite is chosen."""
+    given = [options[key] for key in ("composite", "low", "high")]
+    if any(value is not None for value in given) or source.input_range is None:
+        return options
+    low, high = source.input_range
+    return {**options, "low": low, "high": high}
+
+
 @dataclass(frozen=True)
 class _Maker:
     """Writes and checks the files of one bundle in its staging folder."""
@@ -136,8 +158,8 @@ class _Maker:
     folder: Path
     name: str
     model: _Model
-    options: dict[str, Any]
     progress: Callable[[str], None]
+    vocabulary: Vocabulary | None = None
 
     def make(self) -> Manifest:
         """All files but those that hold the version; returns the manifest to finish."""
@@ -154,13 +176,16 @@ class _Maker:
 
     def _write(self, signatures: dict[str, Signature]) -> None:
         explainer = self.model.explainer
-        self.progress(f"writing {PREDICT_FILE}")
-        write_onnx(self.folder / PREDICT_FILE, signatures[PREDICT_SIGNATURE], self.name)
-        if explainer is not None:
-            self.progress(f"writing {EXPLAIN_FILE}, composite {explainer.composite} ({explainer.composite_reason})")
-            write_onnx(self.folder / EXPLAIN_FILE, signatures[EXPLAIN_TARGET_SIGNATURE], self.name)
+        with WeightsFile(self.folder / WEIGHTS_FILE) as weights:
+            self.progress(f"writing {PREDICT_FILE}")
+            write_onnx(self.folder / PREDICT_FILE, signatures[PREDICT_SIGNATURE], self.name, weights)
+            if explainer is not None:
+                self.progress(f"writing {EXPLAIN_FILE}, composite {explainer.composite} ({explainer.composite_reason})")
+                write_onnx(self.folder / EXPLAIN_FILE, signatures[EXPLAIN_TARGET_SIGNATURE], self.name, weights)
         self.progress("writing the SavedModel")
         write_saved_model(self.folder, self.model.source.model, signatures, explainer)
+        if self.vocabulary is not None:
+            write_vocabulary(self.folder, self.vocabulary)
 
     def _manifest(self, signatures: dict[str, Signature]) -> Manifest:
         source, explainer = self.model.source, self.model.explainer
@@ -169,7 +194,7 @@ class _Maker:
         predict = entries[PREDICT_SIGNATURE]
         explanation = None
         if explainer is not None:
-            explanation = explanation_entry(explainer, self.options, entries[EXPLAIN_SIGNATURE].outputs)
+            explanation = explanation_entry(explainer, self.model.options, entries[EXPLAIN_SIGNATURE].outputs)
         return Manifest(
             name=self.name,
             version=0,
@@ -187,6 +212,7 @@ class _Maker:
             provenance=provenance(source),
             parity={},
             conservation=None,
+            vocabulary="" if self.vocabulary is None else VOCABULARY_FILE,
         )
 
     def _check(self, manifest: Manifest) -> Manifest:
@@ -194,8 +220,12 @@ class _Maker:
         source, interface, explainer, samples = (
             self.model.source, self.model.interface, self.model.explainer, self.model.samples,
         )  # fmt: skip
-        reference = keras_reference(source, interface, explainer, self.options, samples)
         cases = make_cases(samples, None if explainer is None else explainer.num_targets or 1)
+        self.progress(f"the reference of the checks: Keras on {samples.origin} inputs, {len(cases)} calls")
+        computed = keras_reference(source, interface, explainer, self.model.options, samples)
+        reference = RecordedRunner.of(computed, [(case.signature, case.inputs) for case in cases])
+        del computed
+        gc.collect()  # the model in double precision, which refers to itself
         self.progress(f"parity of Keras, SavedModel and ONNX on {samples.origin} inputs, {len(cases)} calls")
         onnx = OnnxRunner(self.folder, manifest.signatures)
         with SessionRunner(self.folder) as session:
@@ -211,14 +241,14 @@ class _Maker:
         return replace(manifest, parity=parity.to_dict(), conservation=conservation)
 
 
-def _records(samples: Samples, reference: KerasRunner, manifest: Manifest) -> list[Record]:
+def _records(samples: Samples, reference: Runner, manifest: Manifest) -> list[Record]:
     """Requests of one example and of several, for the signatures that take the model's own inputs."""
     records = []
     for signature in (PREDICT_SIGNATURE, EXPLAIN_SIGNATURE):
         if signature not in manifest.signatures:
             continue
         dtypes = {tensor.name: np.dtype(tensor.dtype) for tensor in manifest.signatures[signature].outputs}
-        for part in (part for batch in samples.batches for part in batch.parts()):
+        for part in (part for batch in samples.batches for part in batch.parts):
             outputs = reference.run(signature, part.inputs)
             answers = {name: values.astype(dtypes[name]) for name, values in outputs.items()}
             records.append(Record(signature, part.inputs, answers))

@@ -6,6 +6,8 @@ itself. Such an example is known by changing its inputs by their own rounding er
 computes then changes as much as two programs differ.
 """
 
+from typing import final
+
 import numpy as np
 
 from export.runners import Arrays, Runner
@@ -22,7 +24,7 @@ def at_a_jump(differences: np.ndarray, moved: np.ndarray) -> np.ndarray:
 
     Args:
         differences: By how much two programs differ, `(batch,)`.
-        moved: What `rounding_moves` found for the same output, `(batch,)`.
+        moved: By how much rounding of the inputs moves the same output, `(batch,)`.
 
     Returns:
         bool `(batch,)`.
@@ -30,26 +32,50 @@ def at_a_jump(differences: np.ndarray, moved: np.ndarray) -> np.ndarray:
     return differences <= _MARGIN * moved
 
 
-def rounding_moves(probe: Runner, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
-    """By how much rounding of the inputs changes the outputs of one program.
+@final
+class Rounding:
+    """By how much rounding of a call's inputs changes the outputs of one program: as many runs as the question takes.
 
     Args:
         probe: A program that computes the signature.
         signature: The signature.
         inputs: Its inputs, examples first. Only floating-point ones are changed.
-
-    Returns:
-        The largest change of an element of each example, `(batch,)`, for each floating-point output.
     """
-    generator = np.random.default_rng(_SEED)
-    original = {name: v for name, v in probe.run(signature, inputs).items() if np.issubdtype(v.dtype, np.floating)}
-    moved = {name: np.zeros(len(values)) for name, values in original.items()}
-    for _ in range(_PROBES):
-        changed = {name: values if name == TARGET else _rounded(values, generator) for name, values in inputs.items()}
-        outputs = probe.run(signature, changed)
-        for name, values in original.items():
-            moved[name] = np.maximum(moved[name], per_example(np.abs(outputs[name] - values)))
-    return moved
+
+    def __init__(self, probe: Runner, signature: str, inputs: Arrays) -> None:
+        self._probe = probe
+        self._signature = signature
+        self._inputs = inputs
+        self._generator = np.random.default_rng(_SEED)
+        self._left = _PROBES
+        outputs = probe.run(signature, inputs)
+        self._original = {name: v for name, v in outputs.items() if np.issubdtype(v.dtype, np.floating)}
+        self.moved = {name: np.zeros(len(values)) for name, values in self._original.items()}
+
+    def decides(self, output: str, differences: np.ndarray, beyond: np.ndarray) -> np.ndarray:
+        """Which examples that two programs don't agree on are at a jump.
+
+        Args:
+            output: A floating-point output.
+            differences: By how much the programs differ, `(batch,)`.
+            beyond: Which examples that is too much for, bool `(batch,)`.
+
+        Returns:
+            bool `(batch,)`.
+        """
+        while self._left and (beyond & ~at_a_jump(differences, self.moved[output])).any():
+            self._run()
+        return beyond & at_a_jump(differences, self.moved[output])
+
+    def _run(self) -> None:
+        self._left -= 1
+        changed = {
+            name: values if name == TARGET else _rounded(values, self._generator)
+            for name, values in self._inputs.items()
+        }
+        outputs = self._probe.run(self._signature, changed)
+        for name, values in self._original.items():
+            self.moved[name] = np.maximum(self.moved[name], per_example(np.abs(outputs[name] - values)))
 
 
 def per_example(values: np.ndarray) -> np.ndarray:

@@ -30,6 +30,7 @@ class StepReport:
         step: Position, layer, operation and rule.
         relevance_out, relevance_in, absorbed_bias, absorbed_stabilizer: Means over the examples.
         residual: The largest that is unaccounted for, as a part of the largest amount in the pass of that example.
+        relevance_within: The part of `relevance_in` that goes to other steps of the same layer.
     """
 
     step: str
@@ -38,16 +39,42 @@ class StepReport:
     absorbed_bias: float
     absorbed_stabilizer: float
     residual: float
+    relevance_within: float = 0.0
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """The account of one layer: its steps together, without what they pass among themselves.
+
+    Args:
+        layer: Its name.
+        operations: Its operations that relevance passed, in the order of the pass.
+        rules: Their rules, each once; empty where no operation of it has weights.
+        relevance_out: What arrived at its outputs, from the layers above; the mean over the examples.
+        absorbed_bias, absorbed_stabilizer: What stayed.
+        relevance_in: What left at its inputs, to the layers below.
+        residual: The worst of its steps.
+    """
+
+    layer: str
+    operations: tuple[str, ...]
+    rules: tuple[str, ...]
+    relevance_out: float
+    absorbed_bias: float
+    absorbed_stabilizer: float
+    relevance_in: float
+    residual: float
 
 
 @dataclass(frozen=True)
 class ConservationReport:
-    """All steps, and the worst residual."""
+    """All steps, the layers that they belong to, and the worst residual."""
 
     tolerance: float
     residual: float
     examples: int
     steps: tuple[StepReport, ...]
+    layers: tuple[LayerReport, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -104,7 +131,62 @@ def check_conservation(audit: AuditFunction, batches: Sequence[Mapping[str, np.n
             f"stabilizer {worst.absorbed_stabilizer:.3g} on average)."
         )
     residual = max((step.residual for step in steps), default=0.0)
-    return ConservationReport(TOLERANCE, residual, sum(len(_first(batch)) for batch in batches), steps)
+    examples = sum(len(_first(batch)) for batch in batches)
+    return ConservationReport(TOLERANCE, residual, examples, steps, layer_reports(steps))
+
+
+def layer_reports(steps: Sequence[StepReport]) -> tuple[LayerReport, ...]:
+    """The accounts of the layers, in the order in which relevance first reaches them.
+
+    Args:
+        steps: Steps by the names of the audit, `<position>/<layer>/<operation>/<rule>`.
+    """
+    layers: dict[str, list[StepReport]] = {}
+    for step in steps:
+        layers.setdefault(step.step.split("/")[1], []).append(step)
+    return tuple(_layer_report(layer, own) for layer, own in layers.items())
+
+
+def check_recorded(report: ConservationReport, recorded: Mapping[str, Any]) -> None:
+    """Hold the layers' accounts against those that the manifest kept when the bundle was made, of the same examples.
+
+    Raises:
+        ConservationError: A layer is missing, or an amount differs beyond rounding.
+    """
+    before = {layer["layer"]: layer for layer in recorded.get("layers", ())}
+    if not before:  # made by a release that kept steps only
+        return
+    now = {layer.layer: dataclasses.asdict(layer) for layer in report.layers}
+    amounts = ("relevance_out", *_TERMS)
+    scale = max((abs(layer[what]) for layer in before.values() for what in amounts), default=0.0)
+    different = [
+        f"{layer} ({what} {before[layer][what]:.6g}, now {now[layer][what]:.6g})"
+        for layer in before.keys() & now.keys()
+        for what in amounts
+        if not abs(before[layer][what] - now[layer][what]) <= report.tolerance * scale
+    ]
+    different += [f"{layer} (in one of them only)" for layer in sorted(before.keys() ^ now.keys())]
+    if different:
+        raise ConservationError(
+            "The accounts of the layers must be those that the manifest recorded when the bundle was made, tolerance "
+            f"{report.tolerance:.0e} of the largest amount. They differ: {'; '.join(sorted(different)[:3])}"
+            f"{f' and {len(different) - 3} more' if len(different) > 3 else ''}. Export the model again."
+        )
+
+
+def _layer_report(layer: str, steps: Sequence[StepReport]) -> LayerReport:
+    within = sum(step.relevance_within for step in steps)
+    parts = [step.step.split("/") for step in steps]
+    return LayerReport(
+        layer=layer,
+        operations=tuple(part[2] for part in parts),
+        rules=tuple(dict.fromkeys(part[3] for part in parts if part[3])),
+        relevance_out=sum(step.relevance_out for step in steps) - within,
+        absorbed_bias=sum(step.absorbed_bias for step in steps),
+        absorbed_stabilizer=sum(step.absorbed_stabilizer for step in steps),
+        relevance_in=sum(step.relevance_in for step in steps) - within,
+        residual=max(step.residual for step in steps),
+    )
 
 
 def _first(batch: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -128,7 +210,8 @@ def _report(step: str, accounts: Sequence[dict[str, dict[str, np.ndarray]]]) -> 
     residual = max(_residual(account, step) for account in accounts)
     means = {
         what: float(np.mean(np.concatenate([account[step][what] for account in accounts])))
-        for what in ("relevance_out", *_TERMS)
+        for what in ("relevance_out", *_TERMS, "relevance_within")
+        if what in accounts[0][step]
     }
     return StepReport(step, residual=residual, **means)
 

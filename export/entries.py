@@ -42,6 +42,8 @@ def explanation_entry(explainer: Any, options: dict[str, Any], outputs: tuple[Te
         epsilon=options["epsilon"],
         bias=options["bias"],
         rules=tuple(explainer.rules),
+        explained=explainer.explained,
+        layers=dict(explainer.layer_outputs),
     )
 
 

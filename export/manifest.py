@@ -21,6 +21,8 @@ from typing import Any
 from export.errors import IntegrityError, ManifestError
 
 MANIFEST_FILE = "manifest.json"
+# The big constants of the ONNX files, where there are many.
+WEIGHTS_FILE = "weights.bin"
 SCHEMA_VERSION = 1
 PREDICT_SIGNATURE = "serving_default"
 EXPLAIN_SIGNATURE = "explain"
@@ -70,6 +72,9 @@ class ExplanationEntry:
         epsilon: Stabilizer of the rules that have one.
         bias: What becomes of the biases' share: `absorb`, `ignore` or `share`.
         rules: One entry a step: layer, operation, rule, parameters.
+        explained: `logit` where the score before a final softmax or sigmoid is explained, `output` where the output
+            itself is, as in regression.
+        layers: An inner layer's name to the output that holds the relevance of what it returns.
     """
 
     output: str
@@ -80,6 +85,8 @@ class ExplanationEntry:
     epsilon: float
     bias: str
     rules: tuple[dict[str, Any], ...] = ()
+    explained: str = "logit"
+    layers: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,10 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class Manifest:
-    """All that is known of a bundle. Paths in `files` are relative to the bundle's folder, with forward slashes."""
+    """All that is known of a bundle. Paths in `files` are relative to the bundle's folder, with forward slashes.
+
+    `vocabulary` is the one of them that holds the words of the token ids that the model takes; empty if none does.
+    """
 
     name: str
     version: int
@@ -109,6 +119,7 @@ class Manifest:
     parity: dict[str, Any]
     conservation: dict[str, Any] | None
     files: dict[str, FileEntry] = field(default_factory=dict)
+    vocabulary: str = ""
     schema_version: int = SCHEMA_VERSION
 
     def to_json(self) -> str:
@@ -304,6 +315,7 @@ def _manifest(reader: _Reader) -> Manifest:
         parity=reader.take("parity", dict),
         conservation=reader.take("conservation", dict, None),
         files={name: _file(name, entry) for name, entry in reader.entries("files").items()},
+        vocabulary=reader.take("vocabulary", str) if "vocabulary" in reader.content else "",
     )
     _check_references(manifest, reader.where)
     return manifest
@@ -339,6 +351,9 @@ def _explanation(reader: _Reader) -> ExplanationEntry:
         epsilon=float(reader.take("epsilon", float, int)),
         bias=reader.take("bias", str),
         rules=tuple(item.content for item in reader.items("rules")),
+        # Manifests of older releases don't have the next two.
+        explained=reader.take("explained", str) if "explained" in reader.content else "logit",
+        layers=dict(reader.take("layers", dict)) if "layers" in reader.content else {},
     )
 
 
@@ -366,6 +381,8 @@ def _check_references(manifest: Manifest, where: str) -> None:
             raise ManifestError(f"{where}: signature {name!r} must name one of 'files'. Received: {signature.file!r}.")
         _check_unique(signature.inputs, f"{where}: inputs of signature {name!r}")
         _check_unique(signature.outputs, f"{where}: outputs of signature {name!r}")
+    if manifest.vocabulary and manifest.vocabulary not in manifest.files:
+        raise ManifestError(f"{where}: 'vocabulary' must name one of 'files'. Received: {manifest.vocabulary!r}.")
     if manifest.explanation is not None:
         _check_explanation(manifest, manifest.explanation, where)
 
@@ -384,4 +401,9 @@ def _check_explanation(manifest: Manifest, explanation: ExplanationEntry, where:
         raise ManifestError(
             f"{where}: 'relevance' must lead from the inputs {sorted(inputs)} to outputs of 'explain'. "
             f"Received: {dict(relevance)!r:.300}."
+        )
+    layers: Mapping[str, object] = explanation.layers
+    if not set(layers.values()) <= outputs:
+        raise ManifestError(
+            f"{where}: 'layers' must lead from layers to outputs of 'explain'. Received: {dict(layers)!r:.300}."
         )

@@ -97,14 +97,24 @@ def _explanations(manifest: Manifest) -> str:
 
 def _reading(explanation: ExplanationEntry) -> str:
     outputs = ", ".join(f"`{output}` explains input `{name}`" for name, output in explanation.relevance.items())
-    return (
-        f"How to read them: {outputs}, element by element. Positive values speak for the class, negative ones against "
-        "it. "
-        f"They add up to `explained_value`, the score of `{explanation.output}` before softmax or sigmoid, but for "
-        "`conservation_gap`, which biases and stabilizers absorbed. `explain` explains the predicted class; "
-        "`explain_target` "
-        "takes the index of another one in `target` (-1 is the predicted class)."
+    is_value = explanation.explained == "output" and explanation.num_targets == 1
+    signs = (
+        "Positive values raise the output, negative ones lower it."
+        if is_value
+        else "Positive values speak for the class, negative ones against it."
     )
+    score = "the score of `{}` before softmax or sigmoid" if explanation.explained == "logit" else "the value of `{}`"
+    text = (
+        f"How to read them: {outputs}, element by element. {signs} They add up to `explained_value`, "
+        f"{score.format(explanation.output)}, but for `conservation_gap`, which biases and stabilizers absorbed."
+    )
+    if not is_value:
+        text += (
+            " `explain` explains the predicted class; `explain_target` takes the index of another one in `target` (-1 "
+            "is the predicted class)."
+        )
+    layers = ", ".join(f"`{output}` that of layer `{layer}`" for layer, output in explanation.layers.items())
+    return f"{text} Relevance at inner layers: {layers}." if layers else text
 
 
 def _limits(manifest: Manifest) -> str:

@@ -23,16 +23,19 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from tf2onnx import optimizer, tf_loader, tfonnx
 
 from export.errors import ConversionError
+from export.onnx_external import WeightsFile
 from export.onnx_fusions import transpose_narrow_convolutions
 from export.onnx_naming import rename_internals
 from export.onnx_operations import CONVERTERS
+from export.onnx_padding import keep_padding_of_maxima
 from export.onnx_passes import lean_passes
 from export.onnx_weights import fill, hollow
 from export.saved_model import Signature
 
 OPSET = 18  # the newest that tf2onnx writes
 
-# A protocol buffer can't be larger than 2 GiB; the margin is for what isn't weights.
+# A protocol buffer can't be larger than 2 GiB; the margin is for what isn't weights. Those of models with loops go
+# through TensorFlow's own.
 _MAX_CONSTANT_BYTES = (2 << 30) - (64 << 20)
 # What tf2onnx's own converters were seen to raise on graphs that they don't understand.
 _CONVERTER_ERRORS = (
@@ -66,31 +69,37 @@ def onnx_names(inputs: Collection[str], outputs: Collection[str]) -> dict[str, s
     return names
 
 
-def write_onnx(path: Path, signature: Signature, graph_name: str) -> None:
+def write_onnx(path: Path, signature: Signature, graph_name: str, weights: WeightsFile | None = None) -> None:
     """Convert a signature and write it to `path`, after the checks that need no runtime.
 
     Args:
         path: The file to write.
         signature: The traced signature.
         graph_name: Name of the graph inside the file.
+        weights: Where the constants of a big model go; None keeps them in the file.
 
     Raises:
         ConversionError: Names the operations that ONNX or tf2onnx has no equivalent of, or what else went wrong.
     """
-    model = _without_weights(signature, path.name)
+    model = _without_weights(signature, path.name, weights)
     if model is None:
         graph_def, inputs, outputs = _frozen(signature)
         model = _converted(graph_def, inputs, outputs, path.name)
         del graph_def
+        if weights is not None:
+            weights.take_from(model)
     _refuse_unknown_operations(model, path.name)
     _set_interface(model, signature, path.name)
-    transpose_narrow_convolutions(model)
+    keep_padding_of_maxima(model)
+    transpose_narrow_convolutions(model, weights.value if weights is not None else onnx.numpy_helper.to_array)
     rename_internals(model)
     model.graph.name = graph_name
     model.doc_string = model.graph.doc_string = ""
     del model.graph.value_info[:]  # tf2onnx's guesses of shapes; runtimes infer their own
     _check_size(model)
     path.write_bytes(model.SerializeToString(deterministic=True))
+    if weights is not None:
+        weights.flush()
     try:
         onnx.checker.check_model(path)
     except onnx.checker.ValidationError as error:
@@ -99,7 +108,7 @@ def write_onnx(path: Path, signature: Signature, graph_name: str) -> None:
     gc.collect()  # TensorFlow's graphs refer to themselves, and would hold their weights until long after
 
 
-def _without_weights(signature: Signature, file: str) -> Any | None:
+def _without_weights(signature: Signature, file: str, weights: WeightsFile | None) -> Any | None:
     """The model converted with its big weights put in afterwards, or None where that can't be done."""
     hollowed = hollow(signature.function)
     if hollowed is None:
@@ -109,7 +118,7 @@ def _without_weights(signature: Signature, file: str) -> Any | None:
     placeholders = {name: name for name in hollowed.weights}
     graph_def = _optimized(hollowed.graph_def, [*inputs, *placeholders], list(outputs))
     model = _converted(graph_def, {**inputs, **placeholders}, outputs, file)
-    fill(model, hollowed.weights)
+    fill(model, hollowed.weights, weights)
     return model
 
 

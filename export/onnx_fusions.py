@@ -6,7 +6,7 @@ to the one or three of an image (32 images of 28x28, one core: 0.56 ms instead o
 From about 16 filters on the convolution is the faster one, and for strided layers the two are equal.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -41,7 +41,7 @@ class _Narrow:
     output: str
 
 
-def transpose_narrow_convolutions(model: Any) -> int:
+def transpose_narrow_convolutions(model: Any, read: Callable[[Any], np.ndarray] = numpy_helper.to_array) -> int:
     """Rewrite, in place, the convolutions that are faster as transposed ones.
 
     A convolution of stride b with b * b filters for each channel followed by `DepthToSpace`, where every filter is the
@@ -49,6 +49,7 @@ def transpose_narrow_convolutions(model: Any) -> int:
 
     Args:
         model: The ONNX model; what nodes in branches and bodies of loops compute is left as it is.
+        read: Gives the values of a constant, which may lie in a file.
 
     Returns:
         How many were rewritten.
@@ -63,7 +64,7 @@ def transpose_narrow_convolutions(model: Any) -> int:
     kept = {value.name for value in graph.output}
     replaced = 0
     for node in [node for node in graph.node if _is_candidate(node, constants)]:
-        kernel = numpy_helper.to_array(constants[node.input[1]])
+        kernel = read(constants[node.input[1]])
         following = readers.get(node.output[0], []) if node.output[0] not in kept else []
         narrow = _plain(node, kernel) or _blocked(node, kernel, following, sizes)
         if narrow is None:
@@ -90,11 +91,11 @@ def _read(graph: Any) -> Iterator[str]:
 def _inferred_sizes(model: Any) -> dict[str, list[int | None]]:
     """The sizes of values, as far as they can be told without the weights, which inference would copy."""
     graph = model.graph
-    small = [constant for constant in graph.initializer if constant.ByteSize() <= _SMALL_BYTES]
+    small = [constant for constant in graph.initializer if _is_small(constant)]
     large = [
         helper.make_tensor_value_info(constant.name, constant.data_type, constant.dims)
         for constant in graph.initializer
-        if constant.ByteSize() > _SMALL_BYTES
+        if not _is_small(constant)
     ]
     shell = helper.make_model(
         helper.make_graph(graph.node, "shell", [*graph.input, *large], graph.output, small),
@@ -103,6 +104,10 @@ def _inferred_sizes(model: Any) -> dict[str, list[int | None]]:
     )
     inferred = onnx.shape_inference.infer_shapes(shell, data_prop=True).graph
     return {value.name: _sizes(value) for value in (*inferred.value_info, *inferred.input)}
+
+
+def _is_small(constant: Any) -> bool:
+    return bool(constant.data_location != onnx.TensorProto.EXTERNAL and constant.ByteSize() <= _SMALL_BYTES)
 
 
 def _sizes(value: Any) -> list[int | None]:

@@ -11,6 +11,8 @@ from typing import Any, final
 
 from tf2onnx import optimizer
 
+from export.onnx_transposes import Transpositions
+
 # Which duplicate survives depends on the order of a set. `export.onnx_naming` merges constants that are the same; the
 # runtime merges other nodes.
 _LEFT_OUT = frozenset({"merge_duplication"})
@@ -43,4 +45,5 @@ class LeanPass:
 def lean_passes() -> dict[str, Callable[[], LeanPass]]:
     """tf2onnx's passes by name, in its order."""
     passes = optimizer._get_optimizers()  # noqa: SLF001 - the default of a public argument has no public name
+    passes["optimize_transpose"] = Transpositions
     return {name: partial(LeanPass, factory) for name, factory in passes.items() if name not in _LEFT_OUT}

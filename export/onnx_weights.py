@@ -14,8 +14,10 @@ import onnx
 import tensorflow as tf
 from onnx.reference import ReferenceEvaluator
 
+from export.onnx_external import MIN_BYTES, MIN_MODEL_BYTES, WeightsFile
+
 # Smaller constants stay in the graph: tf2onnx looks at the values of some (shapes, normalisation to be folded).
-_BIG_BYTES = 1 << 14
+_BIG_BYTES = MIN_BYTES
 _MOVES = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity"})
 
 
@@ -70,12 +72,13 @@ def hollow(function: Any) -> HollowGraph | None:
     return HollowGraph(graph_def, inputs, [tensor.name for tensor in function.outputs], weights)
 
 
-def fill(model: Any, weights: dict[str, np.ndarray]) -> None:
+def fill(model: Any, weights: dict[str, np.ndarray], file: WeightsFile | None = None) -> None:
     """Turns the inputs that stand for weights into constants.
 
     Args:
         model: The ONNX model, changed in place.
         weights: Values by the names of the inputs; emptied, so that each is let go once it is written.
+        file: Where the constants of a big model go; None keeps them in the model.
     """
     stand_ins = set(weights)
     known = weights
@@ -93,10 +96,13 @@ def fill(model: Any, weights: dict[str, np.ndarray]) -> None:
     own = [value for value in model.graph.input if value.name not in stand_ins]
     del model.graph.input[:]
     model.graph.input.extend(own)
+    for name in known.keys() - read:
+        del known[name]
+    outside = file is not None and sum(value.nbytes for value in known.values()) >= MIN_MODEL_BYTES
     for name in list(known):
         value = known.pop(name)
-        if name in read:
-            model.graph.initializer.append(onnx.numpy_helper.from_array(np.ascontiguousarray(value), name))
+        tensor = file.tensor(name, value) if file is not None and outside else _constant(name, value)
+        model.graph.initializer.append(tensor)
 
 
 def _captured_values(function: Any) -> dict[str, Any]:
@@ -136,6 +142,10 @@ def _become(node: Any, kind: str) -> None:
     node.op = kind
     del node.input[:]
     node.attr.clear()
+
+
+def _constant(name: str, value: np.ndarray) -> Any:
+    return onnx.numpy_helper.from_array(np.ascontiguousarray(value), name)
 
 
 def _moved(node: Any, known: Mapping[str, np.ndarray], constants: Mapping[str, Any]) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 Each value x of a format is held against the reference's value r: |x - r| <= tolerance * scale, where scale is the
 largest magnitude of that output over the examples of one kind. Sums are not compared: a relevance that comes out in the
-wrong order has the right sum. Examples that rounding decides (see `export.conditioning`) are counted and left out; half
-of all examples at least must be others.
+wrong order has the right sum. In examples that rounding decides (see `export.conditioning`) the elements beyond the
+tolerance are counted and left out; half of all elements at least must be others: among the windows of a large image's
+pooling there is nearly always one with two maxima that rounding tells apart, which moves a part of the relevance.
 """
 
 import dataclasses
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from export.conditioning import at_a_jump, per_example, rounding_moves
+from export.conditioning import Rounding, per_example
 from export.errors import ParityError
 from export.manifest import EXPLAIN_SIGNATURE, EXPLAIN_TARGET_SIGNATURE, PREDICT_SIGNATURE
 from export.runners import Arrays, Runner
@@ -30,6 +31,7 @@ _SMALLEST_SCALE = 1e-7
 GAP = "conservation_gap"
 _EXPLAINED = "explained_value"
 _RELEVANCE = "relevance"
+_COUNTS = ("at_a_jump", "examples", "left_out", "elements")
 _SEED = 20260102
 _MAX_REPORTED = 5
 
@@ -54,8 +56,10 @@ class Comparison:
         scale: The largest magnitude there.
         relative: difference / scale.
         tolerance: What `relative` may be.
-        at_a_jump: Number of examples left out because rounding decides them.
+        at_a_jump: Number of examples of which elements were left out because rounding decides them.
         examples: Number of examples.
+        left_out: Number of these elements.
+        elements: Number of elements.
     """
 
     signature: str
@@ -68,6 +72,8 @@ class Comparison:
     tolerance: float
     at_a_jump: int = 0
     examples: int = 0
+    left_out: int = 0
+    elements: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,7 @@ def make_cases(samples: Samples, num_targets: int | None) -> list[Case]:
     """
     cases = []
     for batch in samples.batches:
-        for part in batch.parts():
+        for part in batch.parts:
             cases.append(Case(PREDICT_SIGNATURE, part.inputs, part.kind))
             if num_targets is not None:
                 cases.append(Case(EXPLAIN_SIGNATURE, part.inputs, part.kind))
@@ -205,7 +211,13 @@ def _scale(name: str, values: np.ndarray, outputs: Arrays) -> float:
 
 
 def _relevance(outputs: Arrays) -> list[np.ndarray]:
-    return [values for name, values in outputs.items() if name == _RELEVANCE or name.startswith(f"{_RELEVANCE}_")]
+    """Relevance of the inputs; that of inner layers has sums of its own."""
+    inner = f"{_RELEVANCE}_at_"
+    return [
+        values
+        for name, values in outputs.items()
+        if name == _RELEVANCE or (name.startswith(f"{_RELEVANCE}_") and not name.startswith(inner))
+    ]
 
 
 def _pairs(computed: Sequence[tuple[str, Arrays]]) -> Iterable[tuple[tuple[str, Arrays], tuple[str, Arrays]]]:
@@ -236,11 +248,11 @@ class _Pair:
     def what(self) -> str:
         return f"{self.case.signature}: {self.output!r} on {self.case.kind} inputs: {self.left} and {self.right}"
 
-    def comparison(self, difference: float, *, at_a_jump: int = 0, examples: int = 0) -> Comparison:
+    def comparison(self, difference: float, **counts: int) -> Comparison:
         relative = difference / max(self.scale, _SMALLEST_SCALE)
         return Comparison(
             self.case.signature, self.output, self.left, self.right,
-            difference, self.scale, relative, self.tolerance, at_a_jump, examples,
+            difference, self.scale, relative, self.tolerance, **counts,
         )  # fmt: skip
 
 
@@ -251,7 +263,7 @@ class _Ledger:
         self._probe = probe
         self._worst: dict[tuple[str, str, str, str], Comparison] = {}
         self._faults: list[str] = []
-        self._probed: tuple[Case, dict[str, np.ndarray]] | None = None
+        self._probed: tuple[Case, Rounding] | None = None
 
     def compare(self, pair: _Pair, a: np.ndarray, b: np.ndarray) -> None:
         """Enter what one pair computed of one output."""
@@ -269,10 +281,11 @@ class _Ledger:
             ParityError: Something was wrong.
         """
         for worst in self._worst.values():
-            if 2 * worst.at_a_jump > worst.examples:
+            if 2 * worst.left_out > worst.elements:
                 self._faults.append(
                     f"{worst.signature}: {worst.output!r}: {worst.left} and {worst.right}: rounding decides "
-                    f"{worst.at_a_jump} of {worst.examples} examples, which leaves too few to compare"
+                    f"{worst.left_out} of {worst.elements} elements, in {worst.at_a_jump} of {worst.examples} "
+                    "examples, which leaves too few to compare"
                 )
         if self._faults:
             shown = "\n  ".join(self._faults[:_MAX_REPORTED])
@@ -288,14 +301,18 @@ class _Ledger:
         if not differences.ndim:
             differences = differences[None]
         limit = pair.tolerance * max(pair.scale, _SMALLEST_SCALE)
-        beyond = per_example(differences) > limit
-        jumps = np.zeros_like(beyond)
+        beyond = differences > limit
+        jumps = np.zeros(len(differences), bool)
         if beyond.any() and self._probe is not None:
-            moved = self._rounding_moves(pair.case, self._probe)[pair.output]
-            jumps = beyond & at_a_jump(per_example(differences), moved)
-        counted = np.where(jumps.reshape(-1, *[1] * (differences.ndim - 1)), 0.0, differences)
-        self._enter(pair.comparison(float(counted.max(initial=0.0)), at_a_jump=int(jumps.sum()), examples=len(jumps)))
-        if (beyond & ~jumps).any():
+            rounding = self._rounding(pair.case, self._probe)
+            further = beyond.reshape(len(beyond), -1).any(axis=1)
+            jumps = rounding.decides(pair.output, per_example(differences), further)
+        left_out = beyond & jumps.reshape(-1, *[1] * (differences.ndim - 1))
+        counted = np.where(left_out, 0.0, differences)
+        counts = {"at_a_jump": int(jumps.sum()), "examples": len(jumps)}
+        counts |= {"left_out": int(left_out.sum()), "elements": differences.size}
+        self._enter(pair.comparison(float(counted.max(initial=0.0)), **counts))
+        if (beyond & ~left_out).any():
             index = tuple(int(i) for i in np.unravel_index(int(counted.argmax()), counted.shape))
             self._faults.append(
                 f"{pair.what}: {a[index]!s} against {b[index]!s} at index {list(index)}: "
@@ -303,10 +320,10 @@ class _Ledger:
                 f"of the largest magnitude {pair.scale:.4g}, tolerance {pair.tolerance:.0e}"
             )
 
-    def _rounding_moves(self, case: Case, probe: Runner) -> dict[str, np.ndarray]:
-        """Computed once a case: it takes several runs."""
+    def _rounding(self, case: Case, probe: Runner) -> Rounding:
+        """Kept for one case: it takes several runs."""
         if self._probed is None or self._probed[0] is not case:
-            self._probed = (case, rounding_moves(probe, case.signature, case.inputs))
+            self._probed = (case, Rounding(probe, case.signature, case.inputs))
         return self._probed[1]
 
     def _compare_exactly(self, pair: _Pair, a: np.ndarray, b: np.ndarray) -> None:
@@ -325,7 +342,7 @@ class _Ledger:
             self._worst[key] = comparison
             return
         worse = comparison if comparison.relative > before.relative else before
-        counts = {name: getattr(before, name) + getattr(comparison, name) for name in ("at_a_jump", "examples")}
+        counts = {name: getattr(before, name) + getattr(comparison, name) for name in _COUNTS}
         self._worst[key] = replace(worse, **counts)
 
 

@@ -75,6 +75,11 @@ class RecordedRunner:
         self.name = name
         self._records = records
 
+    @classmethod
+    def of(cls, runner: Runner, calls: Sequence[tuple[str, Arrays]]) -> Self:
+        """The answers of a runner to these calls, signature and inputs of each; the runner is needed no longer."""
+        return cls(runner.name, [(signature, inputs, runner.run(signature, inputs)) for signature, inputs in calls])
+
     def run(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
         """The recorded outputs of a call; the inputs must be the very arrays of its record."""
         for recorded, arrays, outputs in self._records:

@@ -4,6 +4,7 @@ import math
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import keras
@@ -32,8 +33,9 @@ class Batch:
         """Number of examples."""
         return len(next(iter(self.inputs.values())))
 
+    @cached_property
     def parts(self) -> "list[Batch]":
-        """The first example alone, and all of them where there are more."""
+        """The first example alone, and all where there are more; the same arrays however often they are asked for."""
         first = Batch(self.kind, {name: values[:1] for name, values in self.inputs.items()})
         return [first, self] if self.rows > 1 else [self]
 
@@ -81,6 +83,7 @@ def generated_samples(model: keras.Model, specs: Mapping[str, tf.TensorSpec]) ->
     kinds = _KINDS if any(spec.dtype.is_floating for spec in specs.values()) else ("generated integers",)
     generator = np.random.default_rng(_SEED)
     rows = max(2, _rows(specs) // 2)  # there are several batches
+    kinds = kinds[: max(2, _rows(specs) - 3)]  # of big inputs fewer: each costs a dozen explanations
     batches = [
         Batch(kind, {name: _generated(kind, spec, rows, vocabulary, generator) for name, spec in specs.items()})
         for kind in kinds
@@ -88,7 +91,8 @@ def generated_samples(model: keras.Model, specs: Mapping[str, tf.TensorSpec]) ->
     return Samples("generated", tuple(batches))
 
 
-_KINDS = ("normal 0.1", "normal 1", "normal 10", "uniform 0 to 1", "pixels 0 to 255")
+# The likeliest first.
+_KINDS = ("pixels 0 to 255", "normal 1", "uniform 0 to 1", "normal 0.1", "normal 10")
 
 
 def _generated(

@@ -45,7 +45,7 @@ def trace_signatures(interface: Interface, explainer: Any | None) -> dict[str, S
     signatures = {PREDICT_SIGNATURE: _traced(interface.predict, interface.inputs)}
     if explainer is None:
         return signatures
-    _check_names(interface)
+    _check_names(interface, explainer)
     target = tf.TensorSpec((None,), tf.int32, name=TARGET)
     explain_target = _traced(
         lambda tensors: explainer.explain({name: tensors[name] for name in interface.inputs}, tensors[TARGET]),
@@ -117,13 +117,14 @@ def _traced(
     return Signature(concrete, dict(inputs), specs)
 
 
-def _check_names(interface: Interface) -> None:
+def _check_names(interface: Interface, explainer: Any) -> None:
     taken = {
         TARGET,
         "explained_value",
         "conservation_gap",
         "relevance",
         *(f"relevance_{name}" for name in interface.inputs),
+        *explainer.layer_outputs.values(),
     }
     clashes = sorted(taken.intersection(interface.outputs) | {TARGET}.intersection(interface.inputs))
     if clashes:

@@ -47,6 +47,12 @@ class Source:
         return tuple(str(label) for label in (self.run or {}).get("class_labels", ()))
 
     @property
+    def input_range(self) -> tuple[float, float] | None:
+        """Smallest and largest raw value of the input; None where it is not known."""
+        low_high = (self.run or {}).get("pixel_range")
+        return None if low_high is None else (float(low_high[0]), float(low_high[1]))
+
+    @property
     def preprocessing(self) -> str:
         """What is done to raw values, and where."""
         if self.run is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from export.agreement import check_signatures
-from export.conservation import ConservationReport, check_conservation, saved_audit
+from export.conservation import ConservationReport, check_conservation, check_recorded, saved_audit
 from export.manifest import PREDICT_SIGNATURE, Manifest, check_files, load_manifest
 from export.parity import FORMAT_TOLERANCE, Case, ParityReport, compare, make_cases
 from export.runners import OnnxRunner, RecordedRunner, SessionRunner, full_precision
@@ -61,6 +61,7 @@ def verify_bundle(path: Path, progress: Progress = silent) -> VerifyReport:
             progress("conservation, layer by layer")
             audit = saved_audit(path, [tensor.name for tensor in manifest.inputs])
             conservation = check_conservation(audit, [batch.inputs for batch in batches])
+            check_recorded(conservation, manifest.conservation or {})
     size = sum(entry.bytes for entry in manifest.files.values())
     progress("verified")
     return VerifyReport(str(path), manifest.name, manifest.version, len(manifest.files), size, parity, conservation)

@@ -201,7 +201,7 @@ class Demo:
         panels = []
         for image, true, reading, (one,) in zip(images, labels, predictions, answer.attributions, strict=True):
             caption = title(one.label, reading.probability, true=true, gap=one.gap)
-            panels.append(Example(image, one.relevance[name], caption))
+            panels.append(Example(image, one.relevance[name], caption, unit="logit"))
         save(draw(panels, heading="Each digit beside the reasons for its prediction"), picture)
         self._say(f"   {picture} ({picture.stat().st_size / 1000:.0f} kB)")
 

@@ -8,17 +8,22 @@ from explain.operations import (
     depthwise,
     einsum,
     embedding,
+    gates,
+    graph,
+    ordering,
     pooling,
     product,
     resize,
     shape,
+    sparse,
     transposed,
 )
-from explain.operations.registry import LINEAR_MAPS, PROPAGATE, register, register_linear_map
+from explain.operations.registry import LINEAR_MAPS, PROPAGATE, REASONS, register, register_linear_map
 
 __all__ = [
     "LINEAR_MAPS",
     "PROPAGATE",
+    "REASONS",
     "activation",
     "arithmetic",
     "convolution",
@@ -26,11 +31,15 @@ __all__ = [
     "depthwise",
     "einsum",
     "embedding",
+    "gates",
+    "graph",
+    "ordering",
     "pooling",
     "product",
     "register",
     "register_linear_map",
     "resize",
     "shape",
+    "sparse",
     "transposed",
 ]

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from explain.propagation import Walk
 
 UNARY = (
-    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "Ceil", "Cos", "Cosh", "Elu", "Erf", "Erfc",
-    "Exp", "Expm1", "Floor", "Inv", "LeakyRelu", "Log", "Log1p", "Reciprocal", "Relu", "Relu6", "Rint", "Round",
-    "Rsqrt", "Selu", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Square", "Tan", "Tanh",
+    "Abs", "Acos", "Acosh", "Asin", "Asinh", "Atan", "Atanh", "BesselI0", "Ceil", "Cos", "Cosh", "Elu", "Erf", "Erfc",
+    "Erfinv", "Exp", "Expm1", "Floor", "Inv", "LeakyRelu", "Log", "Log1p", "Reciprocal", "Relu", "Relu6", "Rint",
+    "Round", "Rsqrt", "Selu", "Sigmoid", "Sign", "Sin", "Sinh", "Softplus", "Softsign", "Sqrt", "Square", "Tan", "Tanh",
 )  # fmt: skip
 BINARY = (
-    "Add", "AddV2", "BiasAdd", "DivNoNan", "FloorMod", "Maximum", "Minimum", "Mul", "MulNoNan", "Pow", "RealDiv",
-    "SquaredDifference", "Sub", "Xdivy", "Xlogy",
+    "Add", "AddV2", "BiasAdd", "DivNoNan", "FloorDiv", "FloorMod", "Maximum", "Minimum", "Mul", "MulNoNan", "Pow",
+    "RealDiv", "SquaredDifference", "Sub", "Xdivy", "Xlogy",
 )  # fmt: skip
 COMPARISONS = (
     "Equal",
@@ -58,10 +58,10 @@ def activation(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk
 @register(
     "Pow",
     "ClipByValue",
-    "DivNoNan",
     "Xlogy",
     "Xdivy",
     "MulNoNan",
+    "FloorDiv",
     "FloorMod",
     "SquaredDifference",
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import tensorflow as tf
 
 from explain.operations.activation import nearest_root, within_activation
-from explain.operations.product import divide_signals, multiply_signals
+from explain.operations.product import divide, divide_signals, multiply_signals
 from explain.operations.registry import register
 from explain.relevance import Relevance, quotient, stabilizer, widen
 from explain.rules import NORM_EPSILON
@@ -65,17 +65,17 @@ def _signed(op: tf.Operation, position: int) -> tf.Tensor:
     return -value if op.type == "Sub" and position == 1 else value
 
 
-@register("Mul", "RealDiv")
+@register("Mul", "RealDiv", "DivNoNan")
 def multiply(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
     """A product or quotient: by a constant, within an activation, or of two signals (`explain.operations.product`)."""
     relevance = relevances[0]
     if relevance is None:
         return
     signals = walk.trace.signals(op)
-    if len(signals) == 1 and not (op.type == "RealDiv" and signals == [1]):
+    if len(signals) == 1 and not (op.type != "Mul" and signals == [1]):
         signal, other = op.inputs[signals[0]], widen(op.inputs[1 - signals[0]])
         if relevance.gradient is not None:
-            g = relevance.gradient * other if op.type == "Mul" else relevance.gradient / other
+            g = relevance.gradient * other if op.type == "Mul" else divide(op, relevance.gradient, other)
             walk.send(signal, Relevance(signal, gradient=walk.reduce_to(g, signal)))
         else:
             walk.send(signal, Relevance(signal, relevance=walk.reduce_to(relevance.value(), signal)))

@@ -1,4 +1,4 @@
-"""Products with a constant matrix: `Dense` on any rank, and a plain `keras.ops.matmul` with a weight."""
+"""Products with a constant matrix: `Dense` on any rank, a plain `keras.ops.matmul` with a weight, an adjacency."""
 
 from typing import final
 
@@ -27,16 +27,34 @@ class DenseMap(LinearMap):
         return tf.matmul(c, self._constant(kernel, c.dtype), transpose_b=True)
 
 
+@final
+class LeftProductMap(LinearMap):
+    """A x for a constant matrix A `(rows, inputs)` and x `(..., inputs, channels)`, as graph convolutions have it."""
+
+    kind = "dense"
+    scalable = False  # the channels are x's own
+
+    def forward(self, x: tf.Tensor, kernel: Kernel) -> tf.Tensor:
+        """A' x."""
+        return tf.matmul(self._constant(kernel, x.dtype), x)
+
+    def adjoint(self, c: tf.Tensor, kernel: Kernel) -> tf.Tensor:
+        """A'^T c."""
+        if kernel.tensor is not None and kernel.tensor.dtype == c.dtype:
+            return tf.matmul(kernel.tensor, c, transpose_a=True)
+        return tf.matmul(self._constant(kernel, c.dtype), c, transpose_a=True)
+
+
 @register_linear_map("MatMul", "BatchMatMulV2")
 def dense_map(op: tf.Operation, trace: Trace) -> LinearMap | None:
-    """A product whose second factor is a constant matrix, as every `Dense` traces to."""
-    x, kernel = op.inputs
-    if not trace.is_constant(kernel) or kernel.shape.rank != 2:
-        return None
-    transposed = op.get_attr("transpose_b" if op.type == "MatMul" else "adj_y")
-    if op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x"):
+    """A product of which one factor is a constant matrix: the second, as every `Dense` traces to, or the first."""
+    names = ("transpose_a", "transpose_b") if op.type == "MatMul" else ("adj_x", "adj_y")
+    transposed = [op.get_attr(name) for name in names]
+    position = 1 if trace.is_constant(op.inputs[1]) else 0
+    kernel, x = op.inputs[position], op.inputs[1 - position]
+    if not trace.is_constant(kernel) or kernel.shape.rank != 2 or transposed[1 - position]:
         return None
     values = trace.value(kernel)
-    if transposed:
-        return DenseMap(op, x, Kernel(np.ascontiguousarray(values.T)), trace.derived, trace.layer(op))
-    return DenseMap(op, x, Kernel(values, tensor=kernel), trace.derived, trace.layer(op))
+    made = LeftProductMap if position == 0 else DenseMap
+    whole = Kernel(np.ascontiguousarray(values.T)) if transposed[position] else Kernel(values, tensor=kernel)
+    return made(op, x, whole, trace.derived, trace.layer(op))

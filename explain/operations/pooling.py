@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Router = Callable[[tf.Tensor], tf.Tensor]
 # Elements within this part of the largest count as equal to it: some 8 units of rounding in float32, and the same in
 # float64, so that single precision is checked against a reference that draws the line at the same place.
-_TIE_TOLERANCE = 1e-6
+TIE_TOLERANCE = 1e-6
 
 
 @register("MaxPool", "MaxPool3D")
@@ -54,7 +54,7 @@ def _windows(op: tf.Operation) -> Windows:
 
 def _threshold(z: tf.Tensor) -> tf.Tensor:
     """The least value that counts as equal to the largest."""
-    return z - _TIE_TOLERANCE * tf.abs(z)
+    return z - TIE_TOLERANCE * tf.abs(z)
 
 
 def _tiles(windows: Windows, x: tf.Tensor) -> bool:
@@ -189,7 +189,7 @@ def extremum_over_axes(op: tf.Operation, relevances: list[Relevance | None], wal
     axes = walk.trace.value(op.inputs[1])
     keep = bool(op.get_attr("keep_dims"))
     top = _restore_axes(z, x, axes, keep_dims=keep)
-    wins = tf.cast(tf.abs(x - top) <= _TIE_TOLERANCE * tf.abs(top), z.dtype)
+    wins = tf.cast(tf.abs(x - top) <= TIE_TOLERANCE * tf.abs(top), z.dtype)
     shares = _restore_axes(relevance.value(), x, axes, keep_dims=keep) / tf.reduce_sum(
         wins, axis=[int(a) for a in np.atleast_1d(axes)], keepdims=True
     )

@@ -5,51 +5,39 @@ What a factor is follows from where it comes from:
 * a *normaliser* (one over a norm or a standard deviation) is taken as a constant and gets nothing: relevance passes
   whole (AttnLRP, Achtibat et al. 2024, Prop. 3.4);
 * a *gate* (a sigmoid, a softmax or what is built of it) gets nothing either: the signal takes all (Arras et al. 2017);
+* the *structure* of a graph (its adjacency, the weights of its edges, given as an input) is a gate as well, unless the
+  composite says `structure = "share"`;
 * two signals of equal standing share evenly (AttnLRP, Prop. 3.2).
 
 With `attention="uniform"` a softmax is no gate, as AttnLRP has it; with `attention="gate"` it is, as in CP-LRP (Ali et
 al. 2022).
 """
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from explain.operations.activation import COMPARISONS, ELEMENTWISE
+from explain.constants import run_operation
+from explain.operations.gates import SUMS, is_exponential, is_structure, takes_nothing
 from explain.operations.registry import register
 from explain.relevance import Relevance, quotient, stabilizer, widen
 from explain.rules import NORM_EPSILON
+from explain.trace import Trace
 
 if TYPE_CHECKING:
     from explain.propagation import Walk
 
-# Gates, normalisers and masks.
-_TAKE_NOTHING = frozenset({"Sigmoid", "Rsqrt", "Sqrt", "Reciprocal", "Inv"}) | frozenset(COMPARISONS)
-_MOVES = frozenset(
-    {
-        "Reshape",
-        "Squeeze",
-        "ExpandDims",
-        "Transpose",
-        "Identity",
-        "IdentityN",
-        "StopGradient",
-        "Cast",
-        "BroadcastTo",
-        "Tile",
-    }
-)
-
 
 def multiply_signals(op: tf.Operation, relevance: Relevance, walk: "Walk") -> None:
     """y = a * b of two signals."""
-    gets = [not _takes_nothing(tensor, walk) for tensor in op.inputs]
-    if gets[0] == gets[1]:  # both signals, or both gates
+    positions = takers(op, walk)
+    if len(positions) == 2:  # both signals, or both gates
         half = relevance.value() / 2
         for tensor in op.inputs:
             walk.send(tensor, Relevance(tensor, relevance=walk.reduce_to(half, tensor)))
         return
-    position = gets.index(True)
+    (position,) = positions
     signal, factor = op.inputs[position], op.inputs[1 - position]
     if relevance.gradient is not None:
         g = relevance.gradient * widen(factor)
@@ -58,32 +46,21 @@ def multiply_signals(op: tf.Operation, relevance: Relevance, walk: "Walk") -> No
         walk.send(signal, Relevance(signal, relevance=walk.reduce_to(relevance.value(), signal)))
 
 
+def divide(op: tf.Operation, numerator: tf.Tensor, divisor: tf.Tensor) -> tf.Tensor:
+    """The quotient as the operation computes it: `DivNoNan` gives zero where the divisor is."""
+    return tf.math.divide_no_nan(numerator, divisor) if op.type == "DivNoNan" else numerator / divisor
+
+
 def divide_signals(op: tf.Operation, relevance: Relevance, walk: "Walk") -> None:
-    """y = a / d of two signals: the divisor is a normaliser."""
+    """y = a / d of two signals: the divisor is a normaliser. A softmax written out is one (see `softmax`)."""
     signal, divisor = op.inputs
-    if relevance.gradient is not None:
-        g = relevance.gradient / widen(divisor)
+    if walk.attention == "uniform" and is_exponential(signal) and divides_by_own_sum(op, walk.trace):
+        softmax_in_parts(op, relevance, walk)
+    elif relevance.gradient is not None:
+        g = divide(op, relevance.gradient, widen(divisor))
         walk.send(signal, Relevance(signal, gradient=walk.reduce_to(g, signal)))
     else:
         walk.send(signal, Relevance(signal, relevance=walk.reduce_to(relevance.value(), signal)))
-
-
-def _takes_nothing(tensor: tf.Tensor, walk: "Walk") -> bool:
-    """The factor is a gate or a normaliser: one is met on the way down, as long as the way doesn't fork."""
-    scaled = False
-    while True:
-        op = tensor.op
-        if op.type in _TAKE_NOTHING or (op.type == "Softmax" and walk.attention == "gate"):
-            return True
-        if op.type == "Cast" and not op.inputs[0].dtype.is_floating:  # a mask, or a count
-            return True
-        if op.type == "Relu6" and scaled:  # a hard sigmoid, relu6(x + 3) / 6
-            return True
-        signals = walk.trace.signals(op)
-        if len(signals) != 1 or not (op.type in ELEMENTWISE or op.type in _MOVES):
-            return False
-        scaled = scaled or op.type in {"Mul", "RealDiv"}
-        tensor = op.inputs[signals[0]]
 
 
 @register("MatMul", "BatchMatMulV2", "BatchMatMulV3")
@@ -106,10 +83,19 @@ def matmul_signals(op: tf.Operation, relevances: list[Relevance | None], walk: "
         walk.send(op.inputs[position], Relevance(op.inputs[position], gradient=walk.reduce_to(g, op.inputs[position])))
 
 
-def takers(op: tf.Operation, walk: "Walk") -> list[int]:
-    """Positions of the factors that take relevance: the signals that are no gates, or all of them if each is one."""
-    signals = walk.trace.signals(op)
-    return [p for p in signals if not _takes_nothing(op.inputs[p], walk)] or signals
+def takers(op: tf.Operation, walk: "Walk", positions: Sequence[int] = (0, 1)) -> list[int]:
+    """Which factors take relevance: the signals that are no gates, or all of them if each is one.
+
+    Args:
+        op: The product.
+        walk: The pass.
+        positions: Its factors among the operation's inputs.
+    """
+    signals = [p for p in walk.trace.signals(op) if p in positions]
+    getting = [p for p in signals if not takes_nothing(op.inputs[p], walk)]
+    if len(getting) > 1 and walk.structure == "gate":
+        getting = [p for p in getting if not is_structure(op.inputs[p], op, walk)]
+    return getting or signals
 
 
 def share_product(op: tf.Operation, relevance: Relevance, count: int, walk: "Walk") -> tf.Tensor:
@@ -148,3 +134,51 @@ def softmax(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") 
     inner = r - s * tf.reduce_sum(r, axis=-1, keepdims=True)
     passed = tf.where(s > 0, x, tf.zeros_like(x)) * inner
     walk.send(op.inputs[0], Relevance(op.inputs[0], relevance=passed))
+
+
+def divides_by_own_sum(op: tf.Operation, trace: Trace) -> bool:
+    """The divisor is linear in the dividend: sums of it, moved or gathered, maybe with a stabiliser."""
+    exponential, pending = op.inputs[0], [op.inputs[1]]
+    while pending:
+        tensor = pending.pop()
+        if tensor is exponential or not trace.is_signal(tensor) or not tensor.dtype.is_floating:
+            continue
+        if tensor.op.type not in SUMS:
+            return False
+        pending.extend(tensor.op.inputs)
+    return True
+
+
+def softmax_in_parts(op: tf.Operation, relevance: Relevance, walk: "Walk") -> None:
+    """s = exp(x) / sum exp(x), written out as graph attention writes it: R_x = x (R_s - s sum R_s), as for `Softmax`.
+
+    The sum over those that share a divisor is the divisor's own, computed again from R in the place of exp(x).
+    """
+    exponential = op.inputs[0]
+    source = exponential
+    while source.op.type != "Exp":
+        source = source.op.inputs[0]
+    x = _before_shift(source.op.inputs[0], walk.trace)
+    s, r = widen(op.outputs[0]), relevance.value()
+    sums = _summed(op.inputs[1], exponential, tf.cast(r, exponential.dtype), walk.trace)
+    inner = tf.reshape(r - s * widen(sums), tf.shape(x))
+    reached = tf.reshape(s > 0, tf.shape(x))
+    walk.send(x, Relevance(x, relevance=tf.where(reached, widen(x), tf.zeros_like(inner)) * inner))
+
+
+def _before_shift(tensor: tf.Tensor, trace: Trace) -> tf.Tensor:
+    """The scores as they are: their largest is taken off so that nothing overflows, and it cancels."""
+    if tensor.op.type == "Sub" and trace.signals(tensor.op) == [0, 1]:
+        return tensor.op.inputs[0]
+    return tensor
+
+
+def _summed(tensor: tf.Tensor, exponential: tf.Tensor, values: tf.Tensor, trace: Trace) -> tf.Tensor:
+    """The tensor computed again, with other values in the place of one that it is linear in; what is constant drops."""
+    if tensor is exponential:
+        return values
+    if not trace.is_signal(tensor):
+        return tf.zeros_like(tensor) if tensor.dtype.is_floating else tensor
+    if not tensor.dtype.is_floating:
+        return tensor
+    return run_operation(tensor.op, [_summed(t, exponential, values, trace) for t in tensor.op.inputs])[0]

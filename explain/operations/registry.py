@@ -18,6 +18,20 @@ Propagate = Callable[[tf.Operation, list[Relevance | None], "Walk"], None]
 # Makes the linear map of an operation whose kernel is constant, or None if the operation isn't one (two signals, say).
 MakeLinearMap = Callable[[tf.Operation, Trace], LinearMap | None]
 
+_LOOP = "It belongs to a loop, which can't be walked: write its steps out, or all at once; Keras' RNN cells are known."
+_BRANCH = "It belongs to a branch that is taken or not, which can't be walked: select with `keras.ops.where`."
+_CHOICE = "What it returns is a choice (true or false, a position), not an amount that inputs have shares in."
+# What is known of operations without a rule.
+REASONS: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(
+        ("While", "StatelessWhile", "TensorListStack", "TensorListGetItem", "TensorListConcatV2", "TensorListReserve"),
+        _LOOP,
+    )
+    | dict.fromkeys(("ArgMax", "ArgMin", "All", "Any", "IsFinite", "IsInf", "IsNan", "Unique", "LowerBound"), _CHOICE)
+    | dict.fromkeys(("Equal", "NotEqual", "Less", "LessEqual", "Greater", "GreaterEqual"), _CHOICE)
+    | dict.fromkeys(("If", "StatelessIf", "Case", "StatelessCase", "Merge", "Switch"), _BRANCH)
+)
+
 _PROPAGATE: dict[str, Propagate] = {}
 _LINEAR_MAPS: dict[str, MakeLinearMap] = {}
 PROPAGATE: Mapping[str, Propagate] = MappingProxyType(_PROPAGATE)

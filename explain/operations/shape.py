@@ -29,7 +29,7 @@ def route(tensor: tf.Tensor, relevance: Relevance, adjoint: Adjoint, walk: "Walk
         walk.send(tensor, Relevance(tensor, gradient=adjoint(relevance.gradient)))
 
 
-@register("Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Cast", "Snapshot")
+@register("Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Cast", "Snapshot", "EnsureShape")
 def identity(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
     """Passes on what it got."""
     if relevances[0] is not None:
@@ -147,8 +147,13 @@ def strided_slice(op: tf.Operation, relevances: list[Relevance | None], walk: "W
     if relevance is None:
         return
     tensor = op.inputs[0]
-    spans = _slice_spans(op, walk) if op.type == "Slice" else _strided_spans(op, tensor.shape.rank, walk)
-    route(tensor, relevance, lambda r: _unslice(r, spans, tensor), walk)
+    spans = _slice_spans(op, walk) if op.type == "Slice" else _strided_spans(op, tensor.shape.as_list(), walk)
+    added = [] if op.type == "Slice" else _new_axes(op, tensor.shape.rank)
+
+    def adjoint(r: tf.Tensor) -> tf.Tensor:
+        return _unslice(tf.squeeze(r, added) if added else r, spans, tensor)
+
+    route(tensor, relevance, adjoint, walk)
 
 
 @final
@@ -161,12 +166,14 @@ class _Span:
         stride: Step.
         dropped: A single element, and the axis is gone.
         whole: Everything.
+        reversed: Counted and taken from the end.
     """
 
     first: int = 0
     stride: int = 1
     dropped: bool = False
     whole: bool = True
+    reversed: bool = False
 
 
 def _slice_spans(op: tf.Operation, walk: "Walk") -> list[_Span]:
@@ -178,23 +185,58 @@ def _slice_spans(op: tf.Operation, walk: "Walk") -> list[_Span]:
     ]
 
 
-def _strided_spans(op: tf.Operation, rank: int, walk: "Walk") -> list[_Span]:
-    names = ("begin_mask", "end_mask", "ellipsis_mask", "new_axis_mask", "shrink_axis_mask")
-    masks = {name: op.get_attr(name) for name in names}
+def _has(op: tf.Operation, mask: str, position: int) -> bool:
+    return bool(op.get_attr(f"{mask}_mask") & (1 << position))
+
+
+def _is_new(op: tf.Operation, position: int) -> bool:
+    return _has(op, "new_axis", position) and not _has(op, "ellipsis", position)
+
+
+def _new_axes(op: tf.Operation, rank: int) -> list[int]:
+    """Axes of the result that the slice puts in, as `x[..., None]` does."""
+    added: list[int] = []
+    axis, given = 0, op.inputs[1].shape[0]
+    taken = sum(not _is_new(op, p) and not _has(op, "ellipsis", p) for p in range(given))
+    for position in range(given):
+        if _has(op, "ellipsis", position):
+            axis += rank - taken
+        elif _is_new(op, position):
+            added.append(axis)
+            axis += 1
+        elif not _has(op, "shrink_axis", position):
+            axis += 1
+    return added
+
+
+def _strided_spans(op: tf.Operation, sizes: list[int | None], walk: "Walk") -> list[_Span]:
     begin, strides = walk.trace.value(op.inputs[1]), walk.trace.value(op.inputs[3])
-    if masks["new_axis_mask"] or (strides < 1).any():
-        walk.refuse(op, "Slices with new axes or negative strides have no rule.")
+    positions = [p for p in range(len(begin)) if not _is_new(op, p)]
     spans: list[_Span] = []
-    for position in range(len(begin)):
-        bit = 1 << position
-        if masks["ellipsis_mask"] & bit:
-            spans.extend([_Span()] * (rank - len(begin) + 1))
+    for position in positions:
+        if _has(op, "ellipsis", position):
+            spans.extend([_Span()] * (len(sizes) - len(positions) + 1))
             continue
-        first = 0 if masks["begin_mask"] & bit else int(begin[position])
-        stride, dropped = int(strides[position]), bool(masks["shrink_axis_mask"] & bit)
-        whole = bool(masks["end_mask"] & bit) and first == 0 and stride == 1 and not dropped
+        from_start = _has(op, "begin", position)
+        stride, dropped = int(strides[position]), _has(op, "shrink_axis", position)
+        first = 0 if from_start else int(begin[position])
+        if stride < 0:
+            spans.append(_Span(_from_end(first, sizes[len(spans)], from_start, op, walk), -stride, False, False, True))
+            continue
+        whole = _has(op, "end", position) and first == 0 and stride == 1 and not dropped
         spans.append(_Span(first, stride, dropped, whole))
-    return spans + [_Span()] * (rank - len(spans))
+    return spans + [_Span()] * (len(sizes) - len(spans))
+
+
+def _from_end(first: int, size: int | None, from_start: bool, op: tf.Operation, walk: "Walk") -> int:
+    """Where a slice that runs backwards begins, counted from the end."""
+    if from_start:
+        return 0
+    if first < 0:
+        return -first - 1
+    if size is None:
+        walk.refuse(op, "It runs backwards from a position on an axis of unknown size.")
+    return max(size - 1 - first, 0)
 
 
 def _unslice(r: tf.Tensor, spans: list[_Span], tensor: tf.Tensor) -> tf.Tensor:
@@ -219,7 +261,8 @@ def _unslice(r: tf.Tensor, spans: list[_Span], tensor: tf.Tensor) -> tf.Tensor:
         paddings = [[0, 0]] * tensor.shape.rank
         paddings[axis] = [start, missing]
         r = tf.pad(r, paddings)
-    return r
+    backwards = [axis for axis, span in enumerate(spans) if span.reversed]
+    return tf.reverse(r, backwards) if backwards else r
 
 
 def _within(start: int | tf.Tensor, size: int | tf.Tensor) -> int | tf.Tensor:

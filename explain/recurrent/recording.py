@@ -72,6 +72,8 @@ class Recorder:
 
     def wrap(self, layer: keras.Operation, call: Callable[..., Any]) -> Callable[..., Any]:
         """The layer's `call`, noted down if the layer is recurrent and its cells are Keras' own; else as it was."""
+        if type(layer) is keras.layers.TimeDistributed:
+            return self._distributed(layer, call)
         if not _is_built_in(layer):
             return call
         if isinstance(layer.cell, keras.layers.StackedRNNCells):
@@ -111,6 +113,20 @@ class Recorder:
             return tuple(marked) if layer.return_state else marked[0]
 
         return recorded
+
+    def _distributed(self, layer: keras.layers.TimeDistributed, call: Callable[..., Any]) -> Callable[..., Any]:
+        """A layer for each step of a sequence, for all steps at once: Keras loops over them, which can't be walked."""
+
+        def distributed(inputs: tf.Tensor, training: bool | None = None, mask: Any = None) -> Any:
+            if mask is not None and layer.layer._call_has_mask_arg:  # noqa: SLF001 - as Keras itself asks
+                return call(inputs, training=training, mask=mask)
+            options = {"training": training} if layer.layer._call_has_training_arg else {}  # noqa: SLF001
+            sizes = tf.shape(inputs)
+            outputs = layer.layer.call(tf.reshape(inputs, tf.concat([[-1], sizes[2:]], axis=0)), **options)
+            outputs = tf.reshape(outputs, tf.concat([sizes[:2], tf.shape(outputs)[1:]], axis=0))
+            return tf.ensure_shape(outputs, layer.compute_output_shape(tuple(inputs.shape)))
+
+        return distributed
 
     def _stacked(self, layer: keras.layers.RNN) -> Callable[..., Any]:
         """Stacked cells in one loop compute what a loop for each of them does, one after the other."""

@@ -1,11 +1,12 @@
-"""One entry for each registered architecture: a small model of it in float64, and real images for it.
+"""One entry for each registered architecture and for every kind that strangers bring: a small model, and input for it.
 
 A registered architecture, rule or engine without an entry here fails `test_entries.py`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cache
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any
 
 import keras
@@ -14,42 +15,86 @@ from sklearn import datasets
 
 from models.architecture import ImageTask, LayerOptions
 from models.registry import architecture
-from tests.oracles import gradient
+from tests.conformance import families
+from tests.explain.running import randomized
 from tests.oracles.from_keras import network_of
 
 SIZE = 8
+IMAGE = "image"
 
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """A small build of an architecture.
+    """A small model of one kind.
 
     Args:
-        architecture: Its registered name.
-        options: What makes it small.
-        network: Makes the NumPy oracle of the Keras model.
-        gradient: The second oracle, input times gradient with detached gates.
-        layers: What the builder is told beside the task.
+        name: For the test's id.
+        build: Makes it, in the current dtype policy.
+        values: Makes input for it by the inputs' names from a batch size and a length.
+        architecture: Its name, where it is registered: the model is then trained for a moment.
+        composite: What its exported explanation is computed with.
+        lengths: Two lengths where that is dynamic, else one that nothing reads.
+        output: Which output is explained, where there are several.
+        network: Makes the NumPy oracle of the Keras model, where there is one that is built from layers.
     """
 
-    architecture: str
-    options: dict[str, Any]
-    network: Callable[[keras.Model], Any] = network_of
-    gradient: Callable[..., np.ndarray] = gradient.input_times_gradient
-    layers: LayerOptions = field(default_factory=LayerOptions)
+    name: str
+    build: Callable[[], keras.Model]
+    values: Callable[[int, int], dict[str, np.ndarray]]
+    architecture: str = ""
+    composite: str = "epsilon"
+    lengths: tuple[int, ...] = (0,)
+    output: str | None = None
+    network: Callable[[keras.Model], Any] | None = None
 
-    @property
-    def name(self) -> str:
-        """For the test's id."""
-        return self.architecture + (" normalized" if self.layers.batch_normalization else "")
+    def samples(self, count: int, length: int | None = None) -> dict[str, np.ndarray]:
+        """Input by name: whole numbers int32, the others float64 that float32 holds exactly."""
+        values = self.values(count, self.lengths[0] if length is None else length)
+        return {n: v if v.dtype.kind == "i" else v.astype(np.float32).astype(np.float64) for n, v in values.items()}
 
 
-CASES = (
-    Case("mlp", {"units": (24, 16)}),
-    Case("mlp", {"units": (24,)}, layers=LayerOptions(batch_normalization=True)),
-    Case("cnn", {"filters": (4, 6), "units": 16}),
-    Case("cnn", {"filters": (4, 5), "units": 12}, layers=LayerOptions(batch_normalization=True)),
+@cache
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """scikit-learn's handwritten digits: raw pixels `(1797, 8, 8, 1) float32`, 0 to 16, and their classes."""
+    found = datasets.load_digits()
+    return found.images.astype(np.float32)[..., None], found.target
+
+
+def _images(count: int, _length: int) -> dict[str, np.ndarray]:
+    """Held-out images. Real ones: LRP jumps where a pre-activation crosses zero, and generic samples keep away."""
+    return {IMAGE: digits()[0][-count:]}
+
+
+def _build(name: str, layers: LayerOptions, options: dict[str, Any]) -> keras.Model:
+    return architecture(name).build(ImageTask((SIZE, SIZE, 1), 10, (0.0, 16.0)), layers, **options)
+
+
+def _registered(name: str, options: dict[str, Any], *, normalized: bool = False) -> Case:
+    """A small build of a registered architecture, with or without batch normalization."""
+    build = partial(_build, name, LayerOptions(batch_normalization=normalized), options)
+    title = name + (" normalized" if normalized else "")
+    return Case(title, build, _images, architecture=name, composite="epsilon_plus", network=network_of)
+
+
+REGISTERED = (
+    _registered("mlp", {"units": (24, 16)}),
+    _registered("mlp", {"units": (24,)}, normalized=True),
+    _registered("cnn", {"filters": (4, 6), "units": 16}),
+    _registered("cnn", {"filters": (4, 5), "units": 12}, normalized=True),
 )
+FAMILIES = (
+    Case("residual", families.residual, families.image_values(8, 2), composite="epsilon_plus"),
+    Case("convolutions", families.convolutions, families.image_values(9, 4), composite="epsilon_plus"),
+    Case("causal", families.causal, families.sequence_values(families.FEATURES), lengths=(6, 9)),
+    Case("recurrent", families.recurrent, families.sequence_values(families.FEATURES), lengths=(5, 9)),
+    Case("masked bidirectional", families.masked_bidirectional, families.token_values, lengths=(5, 8)),
+    Case("transformer", families.transformer, families.token_values, composite="attnlrp", lengths=(5, 8)),
+    Case("decoder", families.decoder, families.sequence_values(families.WIDTH), composite="cp_lrp", lengths=(5, 8)),
+    Case("graph convolution", families.graph_convolution, families.graph_values),
+    Case("message passing", families.message_passing, families.edge_values),
+    Case("shared", families.shared, families.pair_values, output="scores"),
+)
+CASES = REGISTERED + FAMILIES
 
 # For each registered rule the test that holds it to an oracle of its own; every engine, the test that serves with it.
 RULES = dict.fromkeys(
@@ -62,41 +107,53 @@ ENGINES = {
 }
 
 
-@cache
-def digits() -> tuple[np.ndarray, np.ndarray]:
-    """scikit-learn's handwritten digits: raw pixels `(1797, 8, 8, 1) float32`, 0 to 16, and their classes."""
-    found = datasets.load_digits()
-    return found.images.astype(np.float32)[..., None], found.target
+@contextmanager
+def policy(name: str):
+    """Layers that are made in here have this dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 @cache
-def small_model(case: Case) -> keras.Model:
-    """The architecture, trained for a moment on real digits: generic weights, statistics of real signals. float32."""
+def double_model(case: Case) -> keras.Model:
+    """The case in float64, with weights that float32 holds exactly, and biases that are not zero."""
+    with policy("float64"):
+        model = case.build()
+    if case.architecture:
+        _assign(model, _trained(case))
+    else:
+        randomized(model)
+    model.set_weights([np.asarray(value, np.float32).astype(np.float64) for value in model.get_weights()])
+    return model
+
+
+def model_in(case: Case, dtype_policy: str) -> keras.Model:
+    """The same weights in another dtype policy."""
+    keras.utils.clear_session(free_memory=False)
+    with policy(dtype_policy):
+        model = case.build()
+    for variable, value in zip(model.weights, double_model(case).weights, strict=True):
+        variable.assign(np.asarray(value, np.float32))
+    return model
+
+
+def _trained(case: Case) -> keras.Model:
+    """Trained for a moment on real digits: generic weights, statistics of real signals. float32."""
     keras.utils.set_random_seed(0)
-    task = ImageTask((SIZE, SIZE, 1), 10, (0.0, 16.0))
-    model = architecture(case.architecture).build(task, case.layers, **case.options)
+    model = case.build()
     images, labels = digits()
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
     model.fit(images[:512], labels[:512], batch_size=64, epochs=2, verbose=0)
     return model
 
 
-@cache
-def double_model(case: Case) -> keras.Model:
-    """The same weights in float64, and biases that are not zero."""
-    single = small_model(case)
-    model = keras.models.clone_model(single, clone_function=_in_float64)
+def _assign(model: keras.Model, source: keras.Model) -> None:
+    """The source's weights, its biases moved away from zero."""
     generator = np.random.default_rng(0)
-    for target, source in zip(model.weights, single.weights, strict=True):
-        values = np.asarray(source, np.float64)
-        target.assign(values + 0.1 * generator.normal(size=values.shape) if "bias" in source.path else values)
-    return model
-
-
-def _in_float64(layer: keras.layers.Layer) -> keras.layers.Layer:
-    return type(layer).from_config(layer.get_config() | {"dtype": "float64"})
-
-
-def samples(count: int) -> np.ndarray:
-    """Held-out images. Real ones: LRP jumps where a pre-activation crosses zero, and generic samples keep away."""
-    return digits()[0][-count:]
+    for variable, weight in zip(model.weights, source.weights, strict=True):
+        values = np.asarray(weight, np.float64)
+        variable.assign(values + 0.1 * generator.normal(size=values.shape) if "bias" in weight.path else values)

@@ -91,6 +91,31 @@ def worst(actual, expected):
     return float((np.abs(actual - expected) / scale).max())
 
 
+def moved_by_rounding(explain_batch, values, expected, probes=4):
+    """How far rounding of the input to float32 moves an explanation that is computed in float64, in each example.
+
+    No float32 program can be closer than that: the relevance of a recurrent layer is a product of a hundred quotients,
+    and where one of their denominators is close to zero, the last bit of the input counts.
+
+    Args:
+        explain_batch: From an input in float64 to its relevance.
+        values: The input, exact in float32.
+        expected: Its relevance, examples first.
+        probes: How many roundings are tried.
+
+    Returns:
+        In units of each example's largest relevance, `(batch,)`.
+    """
+    generator = np.random.default_rng(0)
+    rounding = 4 * np.finfo(np.float32).eps
+    axes = tuple(range(1, expected.ndim))
+    moved = np.zeros(len(values))
+    for _ in range(probes):
+        changed = values * (1 + generator.uniform(-rounding, rounding, values.shape))
+        moved = np.maximum(moved, np.abs(explain_batch(changed) - expected).max(axis=axes))
+    return moved / np.abs(expected).max(axis=axes)
+
+
 def assert_equals_oracle(model, *arrays, target=-1, tolerance=RULE_TOLERANCE, **options):
     """The model computes what its oracle computes, and so does its explanation; returns the relevances."""
     result = explain(model, *arrays, target=target, **options)

@@ -16,7 +16,8 @@ def rule_names(composite):
 @pytest.mark.parametrize("name", sorted(oracle.COMPOSITES))
 def test_named_composites_are_zennits(name):
     assert name in COMPOSITES
-    composite = named_composite(name, epsilon=0.5, bias="share")
+    bounds = {"low": 0.0, "high": 1.0} if name == "epsilon_gamma_box" else {}
+    composite = named_composite(name, epsilon=0.5, bias="share", **bounds)
     assert rule_names(composite) == oracle.COMPOSITES[name]
     rule = composite.rule(kind="dense", layer="layer", first=False)
     assert (rule.parameters["epsilon"], rule.parameters["bias"], composite.bias) == (0.5, "share", "share")
@@ -62,17 +63,26 @@ def test_a_layer_without_a_rule_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("kinds", "name", "reason"),
+    ("kinds", "bounds", "name", "reason"),
     [
-        ({"dense"}, "epsilon", "it has no convolutions"),
-        ({"dense", "convolution"}, "epsilon_plus", "it has convolutions"),
-        (set(), "epsilon", "it has no convolutions"),
+        ({"dense"}, {}, "epsilon", "it has no convolutions"),
+        ({"dense"}, {"low": 0.0, "high": 1.0}, "epsilon", "it has no convolutions"),
+        ({"dense", "convolution"}, {}, "epsilon_plus", "the bounds of its input aren't known"),
+        ({"dense", "convolution"}, {"low": 0.0}, "epsilon_plus", "the bounds of its input aren't known"),
+        ({"convolution"}, {"low": 0.0, "high": 255.0}, "epsilon_gamma_box", "its input lies between 0 and 255"),
+        (set(), {}, "epsilon", "it has no convolutions"),
     ],
 )
-def test_the_default_follows_from_the_operations(kinds, name, reason):
-    composite = default_composite(kinds, epsilon=0.5, bias="ignore")
+def test_the_default_follows_from_the_operations_and_the_bounds_of_the_input(kinds, bounds, name, reason):
+    composite = default_composite(kinds, epsilon=0.5, bias="ignore", **bounds)
     assert (composite.name, composite.bias) == (name, "ignore")
     assert reason in composite.reason
+
+
+def test_the_default_hands_the_bounds_to_the_first_layer():
+    composite = default_composite({"convolution"}, low=-1.0, high=2.0)
+    first = composite.rule(kind="convolution", layer="any", first=True)
+    assert (first.name, first.parameters["low"], first.parameters["high"]) == ("z_box", -1.0, 2.0)
 
 
 def test_a_composite_of_ones_own_tells_first_layers_from_others():

@@ -54,7 +54,7 @@ def test_every_step_accounts_for_what_it_received(name, bias, composite):
     scale = np.abs(result["explained_value"])
     assert steps
     for step, account in steps.items():
-        assert sorted(account) == sorted(WHAT)
+        assert sorted(account) == sorted([*WHAT, "relevance_within"])
         out, passed, by_bias, by_stabilizer = (account[what] for what in WHAT)
         size = scale + np.abs(out) + np.abs(passed)
         assert (np.abs(out - passed - by_bias - by_stabilizer) <= 1e-9 * size).all(), step

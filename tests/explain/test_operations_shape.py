@@ -112,6 +112,8 @@ def test_relevance_of_a_padding_value_is_absorbed():
 
 def test_a_move_that_is_not_known_is_refused_by_name():
     """Never passed by a guess."""
-    model = functional(lambda x: layers.Dense(1)(ops.roll(x, 1, axis=1)), (3,))
-    with pytest.raises(UnsupportedOperationError, match=r"operation 'Roll' \(layer '.*roll.*'\)"):
+    model = functional(lambda x: layers.Dense(1)(ops.slice_update(x, (0, 1), np.ones((1, 1)))), (3,))
+    with pytest.raises(
+        UnsupportedOperationError, match=r"operation 'XlaDynamicUpdateSlice' \(layer '.*slice_update.*'\)"
+    ):
         build_explainer(model, composite="epsilon")

@@ -1,15 +1,14 @@
+from functools import partial
+
 import keras
 import numpy as np
-import onnxruntime
 import pytest
-import tensorflow as tf
 from keras import layers
 
 from explain import build_explainer
-from export.onnx import write_onnx
-from export.saved_model import Signature, write_saved_model
+from tests.explain.exporting import engines_of
 from tests.explain.recurrent_models import FEATURES, LAYERS, UNITS, alone, expected_of
-from tests.explain.running import explain, randomized, signal, worst
+from tests.explain.running import call, moved_by_rounding, randomized, signal, worst
 
 EXPORTED = {
     "lstm": (LAYERS["lstm"], None),
@@ -23,28 +22,33 @@ EXPORTED = {
 }
 
 
-def engines_of(model, folder):
-    """The explanation of a model in TensorFlow, from a SavedModel, and in ONNX Runtime."""
-    explainer = build_explainer(model, composite="epsilon")
-    specs = dict(sorted({**explainer.inputs, "target": tf.TensorSpec((None,), tf.int32, name="target")}.items()))
+MARGIN = 4  # a few probes don't find the largest change there is: `export.conditioning` takes as much
 
-    def run(**arrays):
-        target = arrays.pop("target")
-        return {name: value for name, value in explainer.explain(arrays, target).items() if name != "target"}
 
-    function = tf.function(run, autograph=False).get_concrete_function(**specs)
-    outputs = {name: tf.TensorSpec(value.shape, value.dtype) for name, value in function.structured_outputs.items()}
-    signature = Signature(function, specs, outputs)
-    write_saved_model(folder / "saved", model, {"explain": signature}, explainer)
-    loaded = tf.saved_model.load(folder / "saved")
-    write_onnx(folder / "explain.onnx", signature, "explain")
-    session = onnxruntime.InferenceSession(folder / "explain.onnx", providers=["CPUExecutionProvider"])
+def relevance_of(explainer, values, target):
+    return call(explainer, {"x0": values}, target)["relevance"]
 
-    def in_tensorflow(arrays):
-        result = loaded.signatures["explain"](**{name: tf.constant(value) for name, value in arrays.items()})
-        return result["relevance"].numpy()
 
-    return in_tensorflow, lambda arrays: session.run(["relevance"], arrays)[0]
+@pytest.mark.slow
+def test_long_sequences_in_single_precision_differ_by_no_more_than_rounding_moves_them():
+    """Two LSTMs over 100 steps with random weights, where epsilon-LRP is ill-conditioned in some examples."""
+
+    def build(dtype):
+        x = keras.Input((None, FEATURES), name="x0", dtype=dtype)
+        h = layers.LSTM(16, return_sequences=True, dtype=dtype)(x)
+        return keras.Model(x, layers.Dense(3, dtype=dtype)(layers.LSTM(16, dtype=dtype)(h)))
+
+    double_model, single = randomized(build("float64")), build("float32")
+    single.set_weights([np.asarray(weight, np.float32) for weight in double_model.get_weights()])
+    double_model.set_weights([np.asarray(weight, np.float64) for weight in single.get_weights()])
+    values = signal(8, 100, FEATURES).astype(np.float32)
+    reference = partial(relevance_of, build_explainer(double_model, composite="epsilon"), target=1)
+    expected = reference(values.astype(np.float64))
+    found = relevance_of(build_explainer(single, composite="epsilon"), values, 1)
+    apart = np.abs(found - expected).max(axis=(1, 2)) / np.abs(expected).max(axis=(1, 2))
+    moved = moved_by_rounding(reference, values.astype(np.float64), expected)
+    assert (apart < np.maximum(1e-5, MARGIN * moved)).all()
+    assert np.median(apart) < 1e-5
 
 
 @pytest.mark.slow
@@ -59,12 +63,12 @@ def test_exported_relevance_equals_the_oracle_in_every_engine(name, tmp_path):
     single = keras.Model(x, make(return_sequences=True)(x))
     for variable, weight in zip(single.weights, double_model.weights, strict=True):
         variable.assign(np.asarray(weight, np.float32))
-    engines = engines_of(single, tmp_path)
+    engines = engines_of(single, tmp_path, composite="epsilon")
     for batch, length in [(1, 20), (7, 20)] if time else [(1, 5), (7, 16), (7, 37)]:
         values = signal(batch, length, FEATURES, seed=length).astype(np.float32)
         target = np.linspace(UNITS, length * UNITS - 1, batch).astype(np.int32)
         expected, _ = expected_of(oracle, values.astype(np.float64), target)
-        found = [engine({"x0": values, "target": target}) for engine in engines]
+        found = [engine({"x0": values, "target": target})["relevance"] for engine in engines]
         for relevance in found:
             assert worst(relevance, expected) < 1e-4
         assert worst(found[1], found[0]) < 1e-5
@@ -84,15 +88,19 @@ def test_exported_masked_bidirectional_model_equals_double_precision(tmp_path):
 
     double_model, single = randomized(build("float64")), build("float32")
     single.set_weights([np.asarray(weight, np.float32) for weight in double_model.get_weights()])
-    engines = engines_of(single, tmp_path)
+    double_model.set_weights([np.asarray(weight, np.float64) for weight in single.get_weights()])
+    engines = engines_of(single, tmp_path, composite="epsilon")
+    explainer = build_explainer(double_model, composite="epsilon")
     for batch, length in [(1, 20), (7, 9)]:
         values = signal(batch, length, FEATURES, seed=length).astype(np.float32)
         values[:, -4:] = 0
         target = (np.arange(batch) % 3).astype(np.int32)
-        expected = explain(double_model, values.astype(np.float64), target=target, composite="epsilon")["relevance"]
-        found = [engine({"x0": values, "target": target}) for engine in engines]
+        expected = relevance_of(explainer, values.astype(np.float64), target)
+        found = [engine({"x0": values, "target": target})["relevance"] for engine in engines]
         for relevance in found:
             assert (relevance[:, -4:] == 0).all()
             assert worst(relevance, expected) < 1e-4
-        # Rounding of four layers, and c / (c + epsilon) amplifies it where c is close to zero.
-        assert worst(found[1], found[0]) < 3e-5
+        # In the first example the LSTM and GRU of ONNX Runtime are 1.2e-5 from float64, TensorFlow 1.3e-6; else both
+        # are within 1e-6.
+        assert worst(found[0], expected) < 5e-6
+        assert worst(found[1], found[0]) < (2e-5 if batch == 1 else 1e-5)

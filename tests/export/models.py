@@ -113,6 +113,27 @@ def logarithm_model() -> keras.Model:
     return keras.Model(inputs, keras.ops.log(inputs))
 
 
+def doubled_softmax_model() -> keras.Model:
+    """A softmax with something after it, which leaves no score to explain."""
+    inputs = keras.Input((4,), name="x")
+    return keras.Model(inputs, 2.0 * layers.Softmax(name="softmax")(layers.Dense(3)(inputs)))
+
+
+def argmax_model() -> keras.Model:
+    """Returns the class, not scores."""
+    inputs = keras.Input((4,), name="x")
+    return keras.Model(inputs, keras.ops.argmax(layers.Dense(3)(inputs), axis=-1))
+
+
+def overflowing_model() -> keras.Model:
+    """Scores beyond float32 for inputs beyond 1; the sigmoid of them is a number all the same."""
+    inputs = keras.Input((2,), name="x")
+    dense = layers.Dense(1, activation="sigmoid", use_bias=False)
+    model = keras.Model(inputs, dense(inputs))
+    dense.set_weights([np.full((2, 1), 1e30)])
+    return model
+
+
 def half_precision_model() -> keras.Model:
     """As training in mixed precision leaves it."""
     policy = "mixed_float16"

@@ -1,4 +1,5 @@
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
+from explain import ExplainError, read_composite
 from export.bundle import export_bundle
 from export.errors import (
     ConversionError,
@@ -24,6 +26,7 @@ from export.errors import (
 )
 from export.manifest import load_manifest
 from export.verification import verify_bundle
+from export.vocabulary import read_vocabulary
 from tests.export import models
 
 RELEVANCE = ["relevance", "target", "explained_value", "conservation_gap"]
@@ -204,6 +207,136 @@ def test_refusals_say_why_and_publish_nothing(
     assert not (tmp_path / "repository").exists()
 
 
+@pytest.mark.parametrize(
+    ("composite", "message"),
+    [
+        ('[[rules]]\nrule = "magic"\n', r"magic"),
+        ('[[rules]]\nrule = "epsilon"\nlayers = ["no_such_layer"]\n', r"no_such_layer"),
+    ],
+    ids=["unknown rule", "no layer"],
+)
+def test_a_composite_that_does_not_fit_publishes_nothing(composite: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(composite)
+    with pytest.raises((ExplanationError, ExplainError), match=message):
+        exported(models.unnamed_sequential(), tmp_path, composite=read_composite(tmp_path / "mine.toml"))
+    assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        (
+            models.two_inputs_two_outputs,
+            {"output": "nope"},
+            r"`output` to be one of kind, risk. Received: output='nope'",
+        ),
+        (models.image_model, {"layers": ["poling"]}, r"one of the model's layers. Received: 'poling'. .*at: pooling, "),
+        (models.image_model, {"layers": ["convolution"]}, r"crosses. Received: 'convolution', where none arrives"),
+        (models.doubled_softmax_model, {}, r"final softmax to come last.*operation 'Mul'.*layer 'softmax'"),
+        (models.argmax_model, {}, r"an output of floating numbers.*int64|int32"),
+    ],
+    ids=["output", "unknown layer", "folded layer", "softmax not last", "not floating"],
+)
+def test_what_can_not_be_explained_as_asked_publishes_nothing(
+    model: Callable[[], keras.Model], options: dict[str, object], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ExplanationError, match=message):
+        exported(model(), tmp_path, **options)
+    assert not (tmp_path / "repository").exists()
+
+
+def test_relevance_that_is_not_finite_publishes_nothing(tmp_path: Path) -> None:
+    """The prediction is a softmax, so finite; the score below it, and its relevance, overflow float32."""
+    np.savez(tmp_path / "samples.npz", x=np.full((2, 2), 1e30, np.float32))
+    with pytest.raises(ParityError, match=r"Every output must be finite.*--samples"):
+        exported(models.overflowing_model(), tmp_path, samples=tmp_path / "samples.npz")
+    assert not (tmp_path / "repository").exists()
+
+
+def test_relevance_at_inner_layers_is_an_output_in_every_format(run_folder: Path, tmp_path: Path) -> None:
+    asked = ["pooling", "relu"]
+    folder = export_bundle(run_folder, repository=tmp_path, name="mine", layers=asked)
+    manifest = load_manifest(folder)
+    assert manifest.explanation is not None
+    assert manifest.explanation.layers == {layer: f"relevance_at_{layer}" for layer in asked}
+    shapes = {tensor.name: tensor.shape for tensor in manifest.signatures["explain"].outputs}
+    assert shapes["relevance_at_pooling"] == (None, 4, 4, 4)
+    compared = {(c["signature"], c["output"], c["right"]) for c in manifest.parity["comparisons"]}
+    signatures, formats = ("explain", "explain_target"), ("SavedModel", "ONNX")
+    assert {(s, "relevance_at_relu", f) for s in signatures for f in formats} <= compared
+    assert "`relevance_at_relu` that of layer `relu`" in (folder / "MODEL_CARD.md").read_text()
+    report = verify_bundle(folder).conservation
+    assert report is not None
+    with np.load(run_folder / "samples.npz") as samples:
+        images = samples["image"][: report.examples]
+    session = onnxruntime.InferenceSession(folder / "explain.onnx")
+    names = [f"relevance_at_{layer}" for layer in asked]
+    found = session.run(names, {"image": images, "target": np.full(len(images), -1, np.int32)})
+    arrived = {layer.layer: layer.relevance_out for layer in report.layers}
+    for layer, relevance in zip(asked, found, strict=True):  # what verify's table says arrives at the layer
+        assert relevance.reshape(len(images), -1).sum(axis=1).mean() == pytest.approx(arrived[layer], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_run_folder_knows_the_bounds_that_the_default_composite_needs(run_folder: Path, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    run = json.loads((source / "run.json").read_text())
+    (source / "run.json").write_text(json.dumps({**run, "pixel_range": [0.0, 16.0]}))
+    bundle = export_bundle(source, repository=tmp_path / "repository", name="digits")
+    explanation = load_manifest(bundle).explanation
+    assert explanation is not None
+    assert explanation.composite == "epsilon_gamma_box"
+    assert {rule["rule"]: rule["parameters"] for rule in explanation.rules}["z_box"] == {
+        "epsilon": 1e-6,
+        "bias": "absorb",
+        "low": 0.0,
+        "high": 16.0,
+    }
+    verify_bundle(bundle)
+
+
+@pytest.mark.slow
+def test_a_regression_output_is_explained_by_its_value(tmp_path: Path) -> None:
+    x = keras.Input((3,), name="x")
+    price = keras.layers.Dense(1, name="price")
+    model = keras.Model(x, [price(x), keras.layers.Dense(2, activation="softmax", name="kind")(x)])
+    price.set_weights([np.array([[1.0], [-2.0], [3.0]]), np.array([0.5])])
+    folder = exported(model, tmp_path, output="price")
+    explanation = load_manifest(folder).explanation
+    assert explanation is not None
+    assert (explanation.output, explanation.explained, explanation.num_targets) == ("price", "output", 1)
+    card = (folder / "MODEL_CARD.md").read_text()
+    assert "Positive values raise the output, negative ones lower it." in card
+    assert "the value of `price`" in card
+    assert "class" not in card.partition("## Explanations")[2].partition("|")[0]
+    session = onnxruntime.InferenceSession(folder / "explain.onnx")
+    names = ["price", "explained_value", "relevance", "target_output"]
+    found = session.run(names, {"x": np.array([[1, 2, 4]], np.float32), "target": np.array([-1], np.int32)})
+    value, explained, relevance, target = found
+    # 1 - 4 + 12 + 0.5: the bias absorbs its own 0.5
+    assert value.item() == explained.item() == pytest.approx(9.5)
+    np.testing.assert_allclose(relevance, [[1, -4, 12]], rtol=1e-5)
+    assert target.tolist() == [0]
+
+
+def test_a_vocabulary_is_kept_with_its_digest(tmp_path: Path) -> None:
+    words = tmp_path / "words.txt"
+    words.write_text("\n[UNK]\ngood\n")
+    folder = exported(models.tokens_model(), tmp_path, vocabulary=words)
+    manifest = load_manifest(folder)
+    assert manifest.vocabulary == "assets/vocabulary.txt"
+    assert manifest.vocabulary in manifest.files
+    assert read_vocabulary(folder / manifest.vocabulary).words == ("", "[UNK]", "good")
+    verify_bundle(folder)
+
+
+def test_a_vocabulary_for_a_model_without_token_ids_publishes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("a\n")
+    with pytest.raises(SourceError, match="one input of token ids"):
+        exported(models.gelu_model(), tmp_path, vocabulary=tmp_path / "words.txt")
+    assert not (tmp_path / "repository").exists()
+
+
 def test_an_input_name_that_tensorflow_has_no_room_for_is_refused(tmp_path: Path) -> None:
     model = keras.Sequential([keras.Input((2,), name="user age"), keras.layers.Dense(1)])
     with pytest.raises(InterfaceError, match=r"The name of an input must be letters.*'user age'"):
@@ -264,6 +397,7 @@ def test_progress_has_a_line_for_every_step(published: tuple[Path, list[str]]) -
     bundle, lines = published
     steps = ["loading", "inputs", "deriving", "writing predict.onnx", "writing explain.onnx", "writing the SavedModel"]
     steps += [
+        "the reference",
         "parity",
         "conservation",
         "writing the warm-up",

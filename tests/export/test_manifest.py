@@ -75,6 +75,7 @@ def test_digest_of_an_empty_file_is_that_of_no_bytes(tmp_path: Path) -> None:
         ({"files": {}}, "must name one of 'files'"),
         ({"signatures": {}}, r"'signatures' must be \['explain', 'explain_target', 'serving_default'\]"),
         ({"explanation": None}, r"'signatures' must be \['serving_default'\]"),
+        ({"vocabulary": "assets/words.txt"}, r"'vocabulary' must name one of 'files'. Received: 'assets/words.txt'"),
         ({"class_labels": [1]}, "a list of strings"),
     ],
 )
@@ -104,3 +105,18 @@ def test_missing_manifest_is_refused(tmp_path: Path) -> None:
 
 def test_metrics_that_are_not_numbers_become_null(bundle: Path) -> None:
     assert load_manifest(bundle).provenance["metrics"]["roc_auc"] is None
+
+
+def test_layers_must_lead_to_outputs_of_explain(bundle: Path) -> None:
+    explanation = json.loads((bundle / "manifest.json").read_text())["explanation"]
+    assert parse_manifest(changed(bundle, {"explanation": {**explanation, "layers": {"a": "relevance"}}})).explanation
+    with pytest.raises(ManifestError, match=r"'layers' must lead from layers to outputs of 'explain'.*relevance_at_a"):
+        parse_manifest(changed(bundle, {"explanation": {**explanation, "layers": {"a": "relevance_at_a"}}}))
+
+
+def test_manifests_of_older_releases_are_read(bundle: Path) -> None:
+    content = json.loads((bundle / "manifest.json").read_text())
+    del content["vocabulary"], content["explanation"]["layers"], content["explanation"]["explained"]
+    manifest = parse_manifest(json.dumps(content))
+    assert manifest.explanation is not None
+    assert (manifest.vocabulary, manifest.explanation.layers, manifest.explanation.explained) == ("", {}, "logit")

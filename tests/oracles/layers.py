@@ -5,7 +5,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -17,15 +17,19 @@ erf = np.vectorize(math.erf)
 
 @dataclass
 class Settings:
-    """What a composite says: rule for each kind of layer, stabiliser, treatment of the bias."""
+    """What a composite says: rule for each kind of layer, stabiliser, treatment of the bias; rules of first layers."""
 
     rules: dict[str, str]
     stabilizer: float = 1e-6
     bias: str = "absorb"
+    first: dict[str, str] = field(default_factory=dict)
 
 
 class Linear:
-    """A layer with weights."""
+    """A layer with weights; `is_first`: no other lies below, and `bounds` are those of what it reads."""
+
+    is_first = False
+    bounds = None
 
     def __init__(self):
         self.affine = cache(self._affine)
@@ -37,9 +41,11 @@ class Linear:
 
     def backward(self, R, inputs, output, settings):
         (x,) = inputs
-        rule = rules.RULES[settings.rules[self.kind]]
-        affine = self.affine(x.shape)
-        r = rule(x.ravel(), affine, R.ravel(), stabilizer=settings.stabilizer, bias=settings.bias)
+        name = settings.first.get(self.kind, settings.rules[self.kind]) if self.is_first else settings.rules[self.kind]
+        options = {"stabilizer": settings.stabilizer, "bias": settings.bias}
+        if name == "z_box":
+            options |= dict(zip(("low", "high"), (bound.ravel() for bound in self.bounds), strict=True))
+        r = rules.RULES[name](x.ravel(), self.affine(x.shape), R.ravel(), **options)
         return [r.reshape(x.shape)]
 
     def scaled(self, scale, shift):

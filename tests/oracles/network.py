@@ -20,8 +20,8 @@ class Node:
 class Network:
     """Nodes in order of execution; the last one's output is explained.
 
-    Batch normalisation (a `Scale`) that alone reads a layer with weights is folded into it, and a `Scale` without
-    weights below it is preprocessing.
+    A layer with weights that has none below it is a first one. Batch normalisation (a `Scale`) that alone reads a layer
+    with weights is folded into it, and a `Scale` without weights below it is preprocessing.
     """
 
     def __init__(self, inputs, nodes):
@@ -40,11 +40,21 @@ class Network:
         """The last node's output of a batch."""
         return np.stack([self.forward(example)[self.nodes[-1].name] for example in _examples(inputs)])
 
-    def explain(self, inputs, target, *, composite="epsilon", epsilon=1e-6, bias="absorb"):
+    def explain(self, inputs, target, *, composite="epsilon", epsilon=1e-6, bias="absorb", low=None, high=None):
         """Relevance of each input of a batch; `target` is one flat index for each example, -1 for the largest."""
-        settings = Settings(rules.COMPOSITES[composite], epsilon, bias)
+        settings = Settings(rules.COMPOSITES[composite], epsilon, bias, rules.FIRST.get(composite, {}))
+        if low is not None:
+            self._set_bounds(next(_examples(inputs)), low, high)
         each = [self._explain(x, t, settings) for x, t in zip(_examples(inputs), target, strict=True)]
         return {name: np.stack([relevance[name] for relevance in each]) for name in self.inputs}
+
+    def _set_bounds(self, example, low, high):
+        """What first layers read of inputs of `low`, and of `high`, everywhere."""
+        ends = [self.forward({name: np.full_like(x, end) for name, x in example.items()}) for end in (low, high)]
+        for node in self.nodes:
+            if isinstance(node.layer, Linear) and node.layer.is_first:
+                read = [values[node.inputs[0]] for values in ends]
+                node.layer.bounds = np.minimum(*read), np.maximum(*read)
 
     def _explain(self, inputs, target, settings):
         values = self.forward(inputs)
@@ -87,6 +97,8 @@ def _folded(nodes):
 def _mark_preprocessing(nodes):
     weighted = set()
     for node in nodes:
+        if isinstance(node.layer, Linear) and not weighted & set(node.inputs):
+            node.layer.is_first = True
         if isinstance(node.layer, Linear) or weighted & set(node.inputs):
             weighted.add(node.name)
         elif isinstance(node.layer, Scale):

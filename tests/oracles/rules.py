@@ -11,6 +11,16 @@ NORM_EPSILON = 1e-6  # zennit's `Norm`, whatever the epsilon of the other rules
 COMPOSITES = {
     "epsilon": {"dense": "epsilon", "convolution": "epsilon"},
     "epsilon_plus": {"dense": "epsilon", "convolution": "z_plus"},
+    "epsilon_plus_flat": {"dense": "epsilon", "convolution": "z_plus"},
+    "epsilon_alpha2_beta1": {"dense": "epsilon", "convolution": "alpha_beta"},
+    "epsilon_alpha2_beta1_flat": {"dense": "epsilon", "convolution": "alpha_beta"},
+    "epsilon_gamma_box": {"dense": "epsilon", "convolution": "gamma"},
+}
+# What a first layer with weights has instead.
+FIRST = {
+    "epsilon_plus_flat": {"dense": "flat", "convolution": "flat"},
+    "epsilon_alpha2_beta1_flat": {"dense": "flat", "convolution": "flat"},
+    "epsilon_gamma_box": {"convolution": "z_box"},
 }
 
 

@@ -30,7 +30,7 @@ def run_folder(tmp_path_factory):
 def repository(run_folder, tmp_path_factory):
     """A repository with that network, exported by the command line: `digits/1`."""
     folder = tmp_path_factory.mktemp("repository")
-    run_whyserve("export", run_folder, "--repository", folder, "--name", "digits")
+    run_whyserve("export", run_folder, "--repository", folder, "--name", "digits", "--relevance-at", "dense1_relu")
     return folder
 
 

@@ -1,7 +1,11 @@
 """The commands on real things: a network trained on the digits, its bundle, a server process."""
 
+import itertools
 import json
+import re
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -60,9 +64,21 @@ def test_export_of_a_missing_file_fails_with_one_message(tmp_path):
     assert not (tmp_path / "repository" / "x").exists()
 
 
-def test_verify_passes_what_was_exported(repository):
-    result = run_whyserve("verify", repository / "digits", "--json")
-    assert json.loads(result.stdout)["name"] == "digits"
+def test_verify_shows_the_accounts_of_every_layer(repository):
+    result = run_whyserve("verify", repository / "digits")
+    for text in ("relevance layer by layer", "absorbed by bias", "by stabilizer", "logits", "dense1_relu", "scaling"):
+        assert text in result.stdout
+
+
+def test_verify_passes_what_was_exported_with_the_accounts_as_json(repository):
+    report = json.loads(run_whyserve("verify", repository / "digits", "--json").stdout)
+    assert report["name"] == "digits"
+    layers = report["conservation"]["layers"]
+    for above, below in itertools.pairwise(layers):  # one after the other: what leaves one arrives at the next
+        assert below["relevance_out"] == pytest.approx(above["relevance_in"], rel=1e-4)
+    for layer in layers:
+        accounted = layer["relevance_in"] + layer["absorbed_bias"] + layer["absorbed_stabilizer"]
+        assert layer["relevance_out"] == pytest.approx(accounted, rel=1e-4)
 
 
 def test_verify_refuses_a_changed_file(repository, tmp_path):
@@ -82,7 +98,12 @@ def test_every_way_of_asking_gives_the_same_prediction(places, samples):
         np.testing.assert_allclose(answer["outputs"]["probabilities"], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("options", [(), ("--target", 3), ("--top-k", 3)], ids=["predicted", "target", "top-k"])
+@pytest.mark.parametrize(
+    "options",
+    [(), ("--target", 3), ("--top-k", 3), ("--target", 3, "--against", 5), ("--against", -1, "--target", 3),
+     tuple(f"--target={digit}" for digit in (1, 2, 3, 4))],
+    ids=["predicted", "target", "top-k", "contrast", "against the predicted", "each its own"],
+)  # fmt: skip
 def test_every_way_of_asking_gives_the_same_explanation(places, samples, options):
     answers = {place: ask("explain", samples, "--limit", 4, *where, *options) for place, where in places.items()}
     expected = answers.pop("bundle")["explanations"]
@@ -93,6 +114,20 @@ def test_every_way_of_asking_gives_the_same_explanation(places, samples, options
             # The gap is a difference of sums: over REST it is computed again, in float64.
             assert one["conservation_gap"] == pytest.approx(other["conservation_gap"], abs=1e-4)
             np.testing.assert_allclose(one["relevance"]["image"], other["relevance"]["image"], atol=1e-5)
+            assert (one.get("contrast"), one.get("against")) == (other.get("contrast"), other.get("against"))
+            np.testing.assert_allclose(
+                one["relevance_at"]["dense1_relu"], other["relevance_at"]["dense1_relu"], atol=1e-5
+            )
+
+
+@pytest.mark.parametrize("place", ["REST", "bundle"])
+def test_labels_may_stand_for_indices(places, samples, place):
+    # A label that is a number is an index on the command line; over REST a string is a label, and the same class here.
+    by_index = ask("explain", samples, "--limit", 2, "--target", 3, "--against", 5, *places[place])
+    assert [one["label"] for one in flat(by_index["explanations"])] == ["3", "3"]
+    result = run_whyserve("explain", "digits", "--input", samples, "--target", "cat", *places[place], status=1)
+    assert "0, 1, 2, 3" in result.stderr
+    assert "cat" in result.stderr
 
 
 def flat(explanations):
@@ -119,6 +154,16 @@ def test_explain_prints_a_table_and_writes_a_picture(places, samples, tmp_path):
     for heading in ("prediction", "true", "explained value", "conservation gap"):
         assert heading in result.stdout
     assert f"picture: {picture}" in result.stderr
+
+
+def test_a_contrast_and_an_inner_layer_are_drawn(places, samples, tmp_path):
+    picture = tmp_path / "why.svg"
+    options = ("--limit", 2, "--against", 3, "--layer", "dense1_relu", "--out", picture, *places["bundle"])
+    assert "rather than 3" in run_whyserve("explain", "digits", "--input", samples, *options).stdout
+    assert picture.read_text().startswith("<?xml")
+    options = ("--layer", "nope", "--out", picture, *places["REST"])
+    result = run_whyserve("explain", "digits", "--input", samples, *options, status=1)
+    assert "one of dense1_relu. Received: 'nope'" in result.stderr
 
 
 def test_csv_rows_of_pixels_are_explained(places, samples, tmp_path):
@@ -170,7 +215,87 @@ def test_an_unknown_version_is_told_in_the_server_s_words(places, samples):
 
 @pytest.mark.parametrize(
     "options",
-    [("--target", 1, "--top-k", 2), ("--url", "ftp://x"), ("--bundle", ".", "--version", 1), ("--target", -2)],
+    [
+        ("--target", 1, "--top-k", 2),
+        ("--against", 1, "--top-k", 2),
+        ("--text", "both"),
+        ("--as", "pie"),
+        ("--url", "ftp://x"),
+        ("--bundle", ".", "--version", 1),
+        ("--target", -2),
+    ],
 )
 def test_options_that_contradict_are_wrong_usage(samples, options):
     run_whyserve("explain", "digits", "--input", samples, *options, status=2)
+
+
+# A bag of words whose weights are known: "good" speaks for the class, "bad" against it.
+TEXT_PROGRAM = """
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from export.bundle import export_bundle
+
+folder = Path(sys.argv[1])
+embedding = keras.layers.Embedding(5, 1)
+scores = keras.layers.Dense(1, use_bias=False, name="liked")
+layers = [keras.Input((None,), dtype="int32", name="tokens"), embedding, keras.layers.GlobalAveragePooling1D(), scores]
+model = keras.Sequential(layers)
+embedding.set_weights([np.array([[0.0], [0.5], [3.0], [-6.0], [1.5]])])
+scores.set_weights([np.array([[1.0]])])
+model.save(folder / "model.keras")
+(folder / "words.txt").write_text("\\n[UNK]\\ngood\\nbad\\nfilm\\n")
+export_bundle(folder / "model.keras", repository=folder / "repository", name="reviews", vocabulary=folder / "words.txt")
+"""
+
+
+@pytest.fixture(scope="module")
+def reviews(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("reviews")
+    subprocess.run([sys.executable, "-c", TEXT_PROGRAM, folder], check=True, capture_output=True)
+    return folder
+
+
+def test_a_text_is_looked_up_asked_and_shown_word_by_word(reviews, tmp_path):
+    page = tmp_path / "why.html"
+    asked = ("explain", "reviews", "--text", "A good, BAD film!", "--bundle", reviews / "repository" / "reviews")
+    result = run_whyserve(*asked, "--out", page)
+    assert " a  good  bad  film " in result.stdout
+    assert "1 of 4 words are not in the vocabulary" in result.stderr
+    answer = json.loads(run_whyserve(*asked, "--json").stdout)
+    ((one,),) = answer["explanations"]
+    # The mean of 0.5, 3, -6 and 1.5; each word's part is a quarter of its own.
+    # The stabiliser of 1e-6 takes 4e-6 of the mean of 0.25.
+    np.testing.assert_allclose(one["relevance"]["tokens"], [0.125, 0.75, -1.5, 0.375], rtol=2e-5)
+    assert one["explained_value"] == pytest.approx(-0.25)
+    marks = re.findall(r'title="([^"]+)">(\w+)</mark>', page.read_text())
+    assert [(word, float(amount)) for amount, word in marks] == [
+        ("a", pytest.approx(0.125, abs=1e-4)),
+        ("good", pytest.approx(0.75, abs=1e-4)),
+        ("bad", pytest.approx(-1.5, abs=1e-4)),
+        ("film", pytest.approx(0.375, abs=1e-4)),
+    ]
+
+
+def test_a_regression_is_told_by_its_output_s_name(reviews):
+    where = ("--bundle", reviews / "repository" / "reviews")
+    shown = run_whyserve("explain", "reviews", "--text", "good film", *where).stdout
+    assert "why liked: 2.25, gap" in shown  # (3 + 1.5) / 2, and no word of a class or logit
+    assert "logit" not in shown
+
+
+def test_a_server_needs_the_vocabulary_of_the_command_line(reviews, tmp_path):
+    from whyserve.process import ServerProcess
+
+    with ServerProcess(
+        reviews / "repository" / "reviews", "reviews", log=tmp_path / "log", flags=("--drain_delay_s=0",)
+    ) as process:
+        process.wait_until_available()
+        asked = ("explain", "reviews", "--text", "good film", "--url", process.rest_url)
+        assert "give it here" in run_whyserve(*asked, status=1).stderr
+        shown = run_whyserve(*asked, "--vocabulary", reviews / "words.txt").stdout
+    assert " good  film " in shown
+    assert "why liked: 2.25" in shown

@@ -6,20 +6,33 @@ from typing import Protocol
 
 import numpy as np
 
+from export.vocabulary import Vocabulary
 from serving.types import TensorInfo
 
 PREDICTED = -1
 
+# A class by its index or its label.
+Target = int | str
+# One for all examples, or one for each; None where there is none.
+Targets = Target | Sequence[Target] | None
+
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """A model as its metadata tells it: which version answers, its named inputs and outputs, its classes."""
+    """A model as its metadata tells it: which version answers, its named inputs and outputs, its classes.
+
+    What a server's metadata doesn't tell is empty: class labels, the output that is explained, the layers whose
+    relevance is returned (with the outputs that hold it), the words of token ids.
+    """
 
     name: str
     version: int | None
     inputs: Mapping[str, TensorInfo]
     outputs: Mapping[str, TensorInfo]
     class_labels: Sequence[str] = ()
+    explained_output: str = ""
+    layers: Mapping[str, str] = field(default_factory=dict)
+    vocabulary: Vocabulary | None = None
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,11 @@ class Attribution:
         value: The explained score, before softmax or sigmoid.
         gap: `value` minus the sum of relevance, as the model reports it.
         relevance: Relevance by input name, each in the shape of one example.
+        output: Name of the explained output; empty where it isn't known.
+        contrast: The class that this one is compared with, by its label; empty where there is none. Value, gap and
+            relevance are then those of this class less those of that.
+        contrast_index: Its index.
+        layers: Relevance at inner layers by their names, where the model was exported with such.
     """
 
     index: int
@@ -39,6 +57,10 @@ class Attribution:
     value: float
     gap: float
     relevance: Mapping[str, np.ndarray]
+    output: str = ""
+    contrast: str = ""
+    contrast_index: int | None = None
+    layers: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,8 +87,10 @@ class Client(Protocol):
         """The model's outputs for a batch."""
         ...
 
-    def explain(self, inputs: Mapping[str, np.ndarray], *, target: int = PREDICTED, top_k: int = 1) -> Answer:
-        """Outputs and attributions: of `target`, or of the `top_k` highest scores, the predicted class first."""
+    def explain(
+        self, inputs: Mapping[str, np.ndarray], *, target: Targets = PREDICTED, contrast: Targets = None, top_k: int = 1
+    ) -> Answer:
+        """Outputs and attributions: of `target` (against `contrast`), or of the `top_k` highest scores."""
         ...
 
     def close(self) -> None:

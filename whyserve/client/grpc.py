@@ -13,7 +13,8 @@ from serving.protos.convert import DATA_TYPES
 from serving.protos.get_model_metadata_pb2 import GetModelMetadataRequest, GetModelMetadataResponse, SignatureDefMap
 from serving.protos.predict_pb2 import PredictRequest, PredictResponse
 from serving.types import DEFAULT_SIGNATURE, TensorInfo
-from whyserve.client.base import PREDICTED, Answer, ModelDescription
+from whyserve.client.access import Access
+from whyserve.client.base import PREDICTED, Answer, ModelDescription, Targets
 from whyserve.client.tensors import explain_with
 from whyserve.errors import CommandError
 
@@ -31,11 +32,26 @@ class GrpcClient:
         name: The model's name.
         version: The version to ask; the newest by default.
         timeout_s: How long one answer may take, in seconds.
+        tls: Whether the server speaks TLS.
+        access: What is shown to the server, and what it is trusted by.
     """
 
-    def __init__(self, address: str, name: str, *, version: int | None = None, timeout_s: float = 60.0) -> None:
-        self.place = f"grpc://{address}"
-        self._channel = grpc.insecure_channel(address, options=OPTIONS)
+    def __init__(
+        self,
+        address: str,
+        name: str,
+        *,
+        version: int | None = None,
+        timeout_s: float = 60.0,
+        tls: bool = False,
+        access: Access = Access(),  # noqa: B008 -- it can't be changed
+    ) -> None:
+        self.place = f"{'grpcs' if tls else 'grpc'}://{address}"
+        if tls:
+            self._channel = grpc.secure_channel(address, access.grpc_credentials(), options=OPTIONS)
+        else:
+            self._channel = grpc.insecure_channel(address, options=OPTIONS)
+        self._metadata = tuple(access.headers().items())
         self._spec = model_pb2.ModelSpec(name=name)
         if version is not None:
             self._spec.version.value = version
@@ -56,9 +72,11 @@ class GrpcClient:
         version, outputs = self.run(DEFAULT_SIGNATURE, inputs)
         return Answer(self._spec.name, version, outputs)
 
-    def explain(self, inputs: Mapping[str, np.ndarray], *, target: int = PREDICTED, top_k: int = 1) -> Answer:
-        """Outputs and attributions: of `target`, or of the `top_k` highest scores, the predicted class first."""
-        return explain_with(self.run, self.describe(), inputs, target=target, top_k=top_k)
+    def explain(
+        self, inputs: Mapping[str, np.ndarray], *, target: Targets = PREDICTED, contrast: Targets = None, top_k: int = 1
+    ) -> Answer:
+        """Outputs and attributions: of `target` (against `contrast`), or of the `top_k` highest scores."""
+        return explain_with(self.run, self.describe(), inputs, target=target, contrast=contrast, top_k=top_k)
 
     def run(self, signature_name: str, inputs: Mapping[str, np.ndarray]) -> tuple[int, dict[str, np.ndarray]]:
         """Runs a signature.
@@ -89,7 +107,7 @@ class GrpcClient:
             response_deserializer=response_type.FromString,
         )
         try:
-            return call(request, timeout=self._timeout_s)
+            return call(request, timeout=self._timeout_s, metadata=self._metadata)
         except grpc.RpcError as error:
             raise CommandError(_error_text(self.place, error)) from error
         except ServingError as error:

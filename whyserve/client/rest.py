@@ -11,7 +11,8 @@ import numpy as np
 import orjson
 
 from serving.types import DEFAULT_SIGNATURE, TensorInfo
-from whyserve.client.base import PREDICTED, Answer, Attribution, ModelDescription, label_of
+from whyserve.client.access import Access
+from whyserve.client.base import PREDICTED, Answer, Attribution, ModelDescription, Targets, label_of
 from whyserve.errors import CommandError
 
 # TensorFlow's DataType names, as the metadata gives them, to NumPy's where they differ.
@@ -26,13 +27,23 @@ class RestClient:
         name: The model's name.
         version: The version to ask; the newest by default.
         timeout_s: How long one answer may take, in seconds.
+        access: What is shown to the server, and what it is trusted by.
     """
 
-    def __init__(self, url: str, name: str, *, version: int | None = None, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        name: str,
+        *,
+        version: int | None = None,
+        timeout_s: float = 60.0,
+        access: Access = Access(),  # noqa: B008 -- it can't be changed
+    ) -> None:
         self.place = url.rstrip("/")
         self._name = name
         self._path = f"/v1/models/{quote(name, safe='')}" + ("" if version is None else f"/versions/{version}")
-        self._http = httpx.Client(base_url=self.place, timeout=timeout_s)
+        verify = access.ssl_context() if self.place.startswith("https:") else True
+        self._http = httpx.Client(base_url=self.place, timeout=timeout_s, headers=access.headers(), verify=verify)
         self._description: ModelDescription | None = None
 
     def describe(self) -> ModelDescription:
@@ -47,12 +58,16 @@ class RestClient:
         description = self.describe()
         return Answer(self._name, description.version, _columns(answer["predictions"], description))
 
-    def explain(self, inputs: Mapping[str, np.ndarray], *, target: int = PREDICTED, top_k: int = 1) -> Answer:
-        """Outputs and attributions: of `target`, or of the `top_k` highest scores, the predicted class first."""
-        parameters: dict[str, int] = {}
+    def explain(
+        self, inputs: Mapping[str, np.ndarray], *, target: Targets = PREDICTED, contrast: Targets = None, top_k: int = 1
+    ) -> Answer:
+        """Outputs and attributions: of `target` (against `contrast`), or of the `top_k` highest scores."""
+        parameters: dict[str, Any] = {}
         if target != PREDICTED:
             parameters["target"] = target
-        elif top_k > 1:
+        if contrast is not None:
+            parameters["contrast"] = contrast
+        if top_k > 1:
             parameters["top_k"] = top_k
         answer = self._ask("POST", self._path + ":explain", instances(inputs, parameters))
         description = self.describe()
@@ -83,12 +98,12 @@ class RestClient:
         return answer
 
 
-def instances(inputs: Mapping[str, np.ndarray], parameters: Mapping[str, int] | None = None) -> bytes:
+def instances(inputs: Mapping[str, np.ndarray], parameters: Mapping[str, Any] | None = None) -> bytes:
     """A request body in TensorFlow Serving's row form.
 
     Args:
         inputs: Arrays by input name, batch first.
-        parameters: `target` or `top_k` of an explanation.
+        parameters: `target`, `contrast` or `top_k` of an explanation.
 
     Returns:
         The JSON text.
@@ -164,11 +179,21 @@ def _attribution(attribution: Mapping[str, Any]) -> Attribution:
     """Reads one attribution. Its `approximationError` has neither sign nor scale, so the gap is computed again."""
     index = int(np.ravel(attribution.get("outputIndex", [0]))[-1])
     value = float(attribution["instanceOutputValue"])
-    relevance = {name: np.asarray(values, np.float32) for name, values in attribution["featureAttributions"].items()}
+    relevance = _arrays(attribution["featureAttributions"])
+    contrast = attribution.get("contrastIndex")
+    other = None if contrast is None else int(np.ravel(contrast)[-1])
     return Attribution(
         index=index,
         label=attribution.get("outputDisplayName") or label_of(index, ()),
         value=value,
         gap=value - sum(float(array.sum(dtype=np.float64)) for array in relevance.values()),
         relevance=relevance,
+        output=attribution.get("outputName", ""),
+        contrast="" if other is None else attribution.get("contrastDisplayName") or label_of(other, ()),
+        contrast_index=other,
+        layers=_arrays(attribution.get("layerAttributions", {})),
     )
+
+
+def _arrays(attributions: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.asarray(values, np.float32) for name, values in attributions.items()}

@@ -1,31 +1,40 @@
 """`whyserve explain`."""
 
+import re
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from whyserve.asking import (
+    Explained,
     Question,
     Reading,
     asked,
+    explained_as,
     percent,
     question_options,
     readings,
-    refuse_combination,
+    true_label,
     where,
 )
-from whyserve.client.base import PREDICTED, Answer, ModelDescription
+from whyserve.client.base import PREDICTED, Answer, Target, Targets
 from whyserve.command import Command
 from whyserve.inputs.fit import Examples
 from whyserve.output import json_option, print_json, print_table, progress
+from whyserve.pictures import Wish, panels, write
 
 COLUMNS = [">#", "prediction", ">probability", "true", "explained", ">explained value", ">conservation gap"]
+KINDS = ("image", "bars", "text", "series", "graph")
 
 EXAMPLES = (
     "whyserve explain digits --input digit.png --pixel-max 16 --out why.png",
-    "whyserve explain digits --input examples.npz --limit 3 --top-k 2",
-    "whyserve explain digits --input rows.csv --bundle models_repo/digits/1 --target 3",
+    "whyserve explain digits --input examples.npz --limit 3 --top-k 2 --out why.png",
+    "whyserve explain digits --input rows.csv --bundle models_repo/digits/1 --target 3 --against 5",
+    "whyserve explain reviews --text 'a film to remember' --bundle models_repo/reviews --out why.html",
+    "whyserve explain engines --input windows.npy --as series --out why.svg",
 )
 
 
@@ -33,93 +42,151 @@ EXAMPLES = (
 @question_options
 @click.option(
     "--target",
-    type=click.IntRange(min=PREDICTED),
-    default=PREDICTED,
-    help="The class to explain; the predicted one by default.",
+    "target",
+    metavar="LABEL|INDEX",
+    multiple=True,
+    help="The class to explain, the predicted one by default; given several times: one for each example.",
+)
+@click.option(
+    "--against",
+    metavar="LABEL|INDEX",
+    multiple=True,
+    help="Explain why the class rather than this one (-1: the predicted one): the difference of their relevance.",
 )
 @click.option("--top-k", type=click.IntRange(min=1), default=1, help="Explain so many of the highest scores.")
 @click.option(
-    "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write a picture here (.png, .svg, .pdf, .jpg)."
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a picture here (.png, .svg, .pdf, .jpg; .html for text).",
 )
+@click.option(
+    "--as", "kind", type=click.Choice(KINDS), default=None, help="How to draw; by the input's shape by default."
+)
+@click.option("--layer", default="", help="Draw the relevance at this inner layer (see `export --relevance-at`).")
 @json_option
-def command(question: Question, target: int, top_k: int, out: Path | None, as_json: bool) -> None:
+def command(
+    *,
+    question: Question,
+    target: tuple[str, ...],
+    against: tuple[str, ...],
+    top_k: int,
+    out: Path | None,
+    kind: str | None,
+    layer: str,
+    as_json: bool,
+) -> None:
     """Ask a model why: predictions with the relevance of each input value.
 
-    NAME is the model's name on the server. The explained value is the score before softmax or sigmoid; the conservation
-    gap is what it differs by from the sum of all relevance.
+    NAME is the model's name on the server. The explained value is the score before softmax or sigmoid, or the output
+    itself where the model has neither; the conservation gap is what it differs by from the sum of all relevance.
     """
-    refuse_combination(target, top_k)
-    with asked(question) as (client, description, examples):
-        answer = client.explain(examples.inputs, target=target, top_k=top_k)
-        predictions = _readings(answer, description, target)
+    if top_k > 1 and (target or against):
+        raise click.UsageError(
+            "Expected `--target`, with or without `--against`, or `--top-k`: one names the class, the other takes the "
+            "best."
+        )
+    targets, contrast = _targets("--target", target), _targets("--against", against)
+    with asked(question) as (client, description, read):
+        answer = client.explain(
+            read.inputs, target=PREDICTED if targets is None else targets, contrast=contrast, top_k=top_k
+        )
+        labels = _labels(answer, description.class_labels)
+        examples = replace(read, labels=read.labels and tuple(true_label(label, labels) for label in read.labels))
+        predictions = readings(answer, labels, _output(answer))
+        explained = explained_as(answer)
+        wish = Wish(kind or "", layer, description.vocabulary)
         if out is not None:
-            _write_picture(out, answer, predictions, examples)
+            write(out, panels(answer, predictions, explained, examples, wish), where(client, answer))
             progress(f"picture: {out}")
         if as_json:
             return print_json(_as_json(answer))
-        print_table(where(client, answer), COLUMNS, _rows(answer, predictions, examples))
+        print_table(where(client, answer), COLUMNS, _rows(answer, predictions, explained, examples))
+        if not layer and _has_text(examples, wish):
+            _print_texts([one for row in panels(answer, predictions, explained, examples, wish) for one in row])
     return None
 
 
-def _readings(answer: Answer, description: ModelDescription, target: int) -> list[Reading]:
-    """The predictions, with the labels that came with the explanations: a server's metadata names no classes."""
-    plain = readings(answer, description.class_labels)
-    if target != PREDICTED:
-        return plain
-    pairs = zip(plain, answer.attributions, strict=True)
-    return [
-        Reading(attributions[0].label, reading.probability, reading.index) if reading.index is not None else reading
-        for reading, attributions in pairs
-    ]
+def _targets(option: str, given: Sequence[str]) -> Targets:
+    """Whole numbers are indices, everything else is a label; one stands for all examples."""
+    targets: list[Target] = [int(one) if re.fullmatch(r"-?[0-9]+", one) else one for one in given]
+    for one in targets:
+        if isinstance(one, int) and one < PREDICTED:
+            raise click.UsageError(
+                f"Expected a label, an index, or -1 for the predicted class, for {option}. Received: {one}"
+            )
+    return (targets[0] if len(targets) == 1 else targets) if targets else None
 
 
-def _rows(answer: Answer, predictions: list[Reading], examples: Examples) -> list[tuple[object, ...]]:
+def _output(answer: Answer) -> str:
+    return next((one.output for attributions in answer.attributions for one in attributions), "")
+
+
+def _labels(answer: Answer, known: Sequence[str]) -> Sequence[str]:
+    """The class labels that are known, or those that came with the explanations: a server's metadata has none."""
+    if known:
+        return known
+    came = {one.index: one.label for attributions in answer.attributions for one in attributions}
+    came |= {
+        one.contrast_index: one.contrast
+        for attributions in answer.attributions
+        for one in attributions
+        if one.contrast_index is not None
+    }
+    return [came.get(index, str(index)) for index in range(max(came, default=-1) + 1)]
+
+
+def _rows(
+    answer: Answer, predictions: list[Reading], explained: list[list[Explained]], examples: Examples
+) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for number, (reading, attributions) in enumerate(zip(predictions, answer.attributions, strict=True)):
+    each = zip(predictions, answer.attributions, explained, strict=True)
+    for number, (reading, attributions, whats) in enumerate(each):
         true = examples.labels[number] if examples.labels else None
         head: tuple[object, ...] = (number, reading.label, percent(reading.probability), true)
-        for attribution in attributions:
-            rows.append((*head, attribution.label, f"{attribution.value:.4f}", f"{attribution.gap:.2g}"))
+        for one, what in zip(attributions, whats, strict=True):
+            rows.append((*head, what.label, f"{one.value:.4f}", f"{one.gap:.2g}"))
             head = (None,) * 4
     return rows
 
 
 def _as_json(answer: Answer) -> dict[str, Any]:
-    explanations = [
-        [
-            {
-                "target": one.index,
-                "label": one.label,
-                "explained_value": one.value,
-                "conservation_gap": one.gap,
-                "relevance": one.relevance,
-            }
-            for one in attributions
-        ]
-        for attributions in answer.attributions
-    ]
     return {
         "model": answer.model,
         "version": answer.version,
         "outputs": answer.outputs,
-        "explanations": explanations,
+        "explanations": [
+            [
+                {
+                    "target": one.index,
+                    "label": one.label,
+                    **({} if one.contrast_index is None else {"contrast": one.contrast_index, "against": one.contrast}),
+                    "explained_value": one.value,
+                    "conservation_gap": one.gap,
+                    "relevance": one.relevance,
+                    **({"relevance_at": one.layers} if one.layers else {}),
+                }
+                for one in attributions
+            ]
+            for attributions in answer.attributions
+        ],
     }
 
 
-def _write_picture(out: Path, answer: Answer, predictions: list[Reading], examples: Examples) -> None:
-    """One panel for each example, attribution and input."""
-    from explain.render import Example, draw, save, title
+def _has_text(examples: Examples, wish: Wish) -> bool:
+    if wish.kind:
+        return wish.kind == "text"
+    return wish.vocabulary is not None and any(array.dtype.kind in "iu" for array in examples.inputs.values())
 
-    panels = []
-    for number, (reading, attributions) in enumerate(zip(predictions, answer.attributions, strict=True)):
-        true = examples.labels[number] if examples.labels else None
-        for one in attributions:
-            heading = title(reading.label, reading.probability, true=true, gap=one.gap)
-            if len(attributions) > 1 or one.index not in (reading.index, None):
-                heading = f"why {one.label}: {heading}"
-            for name, relevance in one.relevance.items():
-                caption = f"{name}: {heading}" if len(one.relevance) > 1 else heading
-                values = examples.inputs[name][number]
-                names = examples.feature_names if values.ndim == 1 else ()
-                panels.append(Example(values, relevance, caption, names))
-    save(draw(panels), out)
+
+def _print_texts(examples: Sequence[Any]) -> None:
+    """The tokens on the colours of their relevance, after the table."""
+    from rich.console import Console
+
+    from explain.render.example import drawn_as
+    from explain.render.text import terminal_text
+
+    console = Console(highlight=False)
+    for example in examples:
+        if drawn_as(example) == "text":
+            console.print(example.title, style="bold", markup=False)
+            console.print(terminal_text(example))

@@ -12,6 +12,8 @@ from whyserve.output import json_option, print_json, progress
 EXAMPLES = (
     "whyserve export runs/digits --repository models_repo --name digits",
     "whyserve export my_model.keras --repository models_repo --name mine --composite epsilon_plus",
+    "whyserve export my_model.keras --repository models_repo --name mine --relevance-at block_3 --relevance-at block_5",
+    "whyserve export reviews.keras --repository models_repo --name reviews --vocabulary words.txt",
 )
 
 
@@ -48,9 +50,21 @@ EXAMPLES = (
 @click.option("--high", type=float, help="Largest value of the raw input, likewise.")
 @click.option("--output", help="The output to explain, for models with several.")
 @click.option(
+    "--relevance-at",
+    "layers",
+    metavar="LAYER",
+    multiple=True,
+    help="Return the relevance of what this layer returns as well; may be given several times.",
+)
+@click.option(
     "--samples",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Representative inputs for the checks, .npz with an array for each input; a run folder has its own.",
+)
+@click.option(
+    "--vocabulary",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="The words of the model's token ids, a line each, id 0 first; the bundle keeps them for `explain --text`.",
 )
 @click.option("--no-explain", is_flag=True, help="Export predictions only.")
 @json_option
@@ -67,7 +81,9 @@ def command(
     low: float | None,
     high: float | None,
     output: str | None,
+    layers: tuple[str, ...],
     samples: Path | None,
+    vocabulary: Path | None,
     no_explain: bool,
     as_json: bool,
 ) -> None:
@@ -95,7 +111,9 @@ def command(
         low=low,
         high=high,
         output=output,
+        layers=layers,
         samples=samples,
+        vocabulary=vocabulary,
         progress=progress,
     )
     if as_json:

@@ -6,7 +6,6 @@ import re
 import types
 import typing
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +192,8 @@ def with_underscores(name: str) -> str:
 def _show_version(ctx: click.Context, _option: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
+    from importlib.metadata import PackageNotFoundError, version
+
     click.echo(f"Whyserve ModelServer: {__version__}")
     for distribution in ("onnxruntime", "onnxruntime-gpu", "tensorflow"):
         with contextlib.suppress(PackageNotFoundError):

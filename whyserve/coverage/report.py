@@ -23,8 +23,8 @@ exported with explanations, and checked on 8 crops of real photographs.
 - **formats**: the largest difference of an element of the relevance between SavedModel and ONNX (tolerance 1e-5).
 - **float64**: the largest difference of an element of the relevance from the same pass in double precision (1e-4); a
   `*` marks models that could not be rebuilt in double precision and are held against single precision.
-- **left out**: how many of the 8 images the comparison that left out most did not count, because rounding of the image
-  alone changes the explanation as much (`export/conditioning.py`); more than half fails. Empty: not noted.
+- **left out**: in how many of the 8 images the comparison that left out most left out elements, because rounding of the
+  image alone changes the explanation as much (`export/conditioning.py`); more than half of all elements fails.
 - **conservation**: the largest part of the relevance that any step of the pass doesn't account for (1e-4).
 - **ratio**: what an explanation with its prediction takes against the prediction alone, batch 1, median of
   interleaved pairs, in ONNX Runtime and in TensorFlow. At these small sizes it is mostly the number of operations:

@@ -27,7 +27,7 @@ class Result:
         predictions: Largest difference of predictions, a part of the largest: SavedModel and ONNX against Keras.
         formats: The same of relevance, SavedModel against ONNX.
         reference: The same of relevance, both against `reference_name`.
-        left_out: Examples, at most, that one of these comparisons left out because rounding decides them.
+        left_out: Examples, at most, of which one of these comparisons left out elements because rounding decides them.
         conservation: The largest part of the relevance that a step doesn't account for.
         ratios: explain / predict at batch 1 by engine, median of pairs.
         predict_ms: Median at batch 1 by engine.

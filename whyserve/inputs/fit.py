@@ -18,12 +18,14 @@ class Examples:
         labels: The true labels, where the file has them.
         feature_names: The names of the features, where the file has them.
         notes: What was changed to fit the model, for people.
+        words: The words of each example, where it was given as text.
     """
 
     inputs: Mapping[str, np.ndarray]
     labels: tuple[str, ...] | None = None
     feature_names: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default_factory=tuple)
+    words: tuple[tuple[str, ...], ...] = ()
 
     @property
     def rows(self) -> int:
@@ -37,7 +39,7 @@ class Examples:
         inputs = {name: array[:limit] for name, array in self.inputs.items()}
         labels = None if self.labels is None else self.labels[:limit]
         notes = (*self.notes, f"the first {limit} of {self.rows} examples")
-        return Examples(inputs, labels, self.feature_names, notes)
+        return Examples(inputs, labels, self.feature_names, notes, self.words[:limit])
 
 
 def only_input(specs: Mapping[str, TensorInfo], kind: str) -> TensorInfo:

@@ -83,6 +83,23 @@ def test_the_gap_is_the_value_less_all_relevance():
     assert (one.index, one.label) == (2, "2")
 
 
+def test_a_contrast_and_layers_are_read():
+    one = _attribution(
+        {
+            "outputName": "y",
+            "outputIndex": [2],
+            "outputDisplayName": "c",
+            "contrastIndex": [0],
+            "contrastDisplayName": "a",
+            "instanceOutputValue": 3.0,
+            "featureAttributions": {"x": [1.0]},
+            "layerAttributions": {"block 1": [[0.5], [0.25]]},
+        }
+    )
+    assert (one.output, one.label, one.contrast, one.contrast_index) == ("y", "c", "a", 0)
+    assert one.layers["block 1"].tolist() == [[0.5], [0.25]]
+
+
 def test_no_server_is_told():
     client = RestClient("http://127.0.0.1:9", "m")
     with pytest.raises(CommandError, match=r"No server answers at http://127\.0\.0\.1:9"):

@@ -9,6 +9,8 @@ from onnx import TensorProto, numpy_helper
 from tf2onnx import utils
 from tf2onnx.onnx_opset.math import MatMul
 
+from export.onnx_einsum import einsum
+
 _GEMM_DTYPES = frozenset({TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.DOUBLE})
 
 Converter = Callable[[Any, Any, str, list[Any]], None]
@@ -119,6 +121,7 @@ def matmul(ctx: Any, node: Any, _name: str, _arguments: list[Any]) -> None:
 # The shape that tf2onnx takes custom converters in: the function, and arguments for it.
 CONVERTERS: Mapping[str, tuple[Converter, list[Any]]] = {
     "Bucketize": (bucketize, []),
+    "Einsum": (einsum, []),
     "Erfc": (erfc, []),
     "Expm1": (expm1, []),
     "MatMul": (matmul, []),

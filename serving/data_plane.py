@@ -12,6 +12,7 @@ from serving.errors import Code, ServingError
 from serving.manager import ModelManager
 from serving.security.callers import check_signature_scope
 from serving.servable import Servable
+from serving.turns import Turns
 from serving.types import (
     DEFAULT_SIGNATURE,
     EXPLAIN_TARGET_SIGNATURE,
@@ -19,6 +20,7 @@ from serving.types import (
     ModelSpec,
     ModelStatus,
     Prediction,
+    ServedVersion,
     Signature,
 )
 
@@ -38,6 +40,7 @@ class DataPlane:
     Attributes:
         administration: See above.
         checks_method_names: See above.
+        turns: How the transports share the event loop.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class DataPlane:
         self._recorder = recorder
         self.administration = administration or Administration(manager)
         self.checks_method_names = checks_method_names
+        self.turns = Turns()
         self._ready = False
 
     def resolve(self, spec: ModelSpec) -> tuple[ModelSpec, Mapping[str, Signature], Explanation | None]:
@@ -151,6 +155,24 @@ class DataPlane:
         """Every model that is or was served."""
         return self._manager.statuses()
 
+    def versions(self) -> list[ServedVersion]:
+        """Every version that answers requests, by model, newest first."""
+        return [
+            ServedVersion(
+                name,
+                servable.version,
+                newest=position == 0,
+                signatures=servable.model.signatures,
+                labels=tuple(
+                    label for label, number in self._manager.labels(name).items() if number == servable.version
+                ),
+                explanation=servable.model.explanation,
+                refuses_non_finite=servable.refuses_non_finite,
+            )
+            for name, servables in self._manager.answering().items()
+            for position, servable in enumerate(servables)
+        ]
+
     def ready(self) -> bool:
         """Whether the first models are loaded and the server isn't shutting down."""
         return self._ready
@@ -161,7 +183,8 @@ class DataPlane:
 
 
 def _resolved(spec: ModelSpec, servable: Servable) -> ModelSpec:
-    return ModelSpec(spec.name, servable.version, None, spec.signature_name or DEFAULT_SIGNATURE)
+    signature_name = spec.signature_name or DEFAULT_SIGNATURE
+    return servable.specs.get(signature_name) or ModelSpec(spec.name, servable.version, None, signature_name)
 
 
 def _check(servable: Servable, signature_name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -133,6 +133,17 @@ class ModelManager:
         """The newest version of every model that can answer, by name."""
         return dict(self._lifecycle.newest)
 
+    def answering(self) -> dict[str, list[Servable]]:
+        """Every version that answers requests, newest first, by model."""
+        return {
+            name: [
+                version.servable
+                for number in model.available()
+                if (version := model.versions[number]).servable is not None
+            ]
+            for name, model in sorted(self._models.items())
+        }
+
     def unserved(self) -> dict[str, str]:
         """The models of which no version can answer though one should, with the reasons."""
         return {

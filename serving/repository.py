@@ -101,7 +101,10 @@ def _missing_from_bundle(path: Path, sizes: Mapping[str, int]) -> str:
 
 
 def take_fingerprint(path: Path) -> Fingerprint:
-    """Name, size and modification time of every file below `path`; a file that vanishes meanwhile is left out."""
+    """Name, size and change time of every file below `path`; a file that vanishes meanwhile is left out.
+
+    The change time is also another where a copy kept the modification time of what it was copied from.
+    """
     found = []
     for folder, _, names in os.walk(path):
         for name in names:
@@ -110,5 +113,5 @@ def take_fingerprint(path: Path) -> Fingerprint:
                 stat = file.stat()
             except FileNotFoundError:
                 continue
-            found.append((file.relative_to(path).as_posix(), stat.st_size, stat.st_mtime_ns))
+            found.append((file.relative_to(path).as_posix(), stat.st_size, stat.st_ctime_ns))
     return tuple(sorted(found))

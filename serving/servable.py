@@ -19,7 +19,7 @@ from serving.engines.base import GraphModel, LoadedModel
 from serving.errors import ServingError
 from serving.joint import JointModel, join_inputs, join_signatures
 from serving.metrics import Metrics
-from serving.types import EXPLAIN_SIGNATURE, EXPLAIN_TARGET_SIGNATURE, Signature, TensorInfo
+from serving.types import EXPLAIN_SIGNATURE, EXPLAIN_TARGET_SIGNATURE, ModelSpec, Signature, TensorInfo
 from serving.warmup import WarmUpOptions, replay_warmup
 
 logger = logging.getLogger(__name__)
@@ -68,6 +68,7 @@ class Servable:
         metrics: Where batches are counted.
 
     Attributes:
+        specs: What answers, by signature; made once, for every request needs it.
         manifest_digest: SHA-256 of the bundle's manifest, in hexadecimal digits; empty where there is none.
     """
 
@@ -77,6 +78,7 @@ class Servable:
         self.name = name
         self.version = version
         self.model = model
+        self.specs = {signature: ModelSpec(name, version, None, signature) for signature in model.signatures}
         self.manifest_digest = ""
         self._options = options
         self.refuses_non_finite = (

@@ -77,6 +77,29 @@ class Explanation:
 
 
 @dataclass(frozen=True)
+class ServedVersion:
+    """A version that answers requests, as it is described.
+
+    Attributes:
+        name: The model.
+        version: The version.
+        newest: Whether it answers where no version is asked for.
+        signatures: Its signatures.
+        labels: Its labels.
+        explanation: How its explanations are to be read, where it has any.
+        refuses_non_finite: Whether NaN and infinity are refused.
+    """
+
+    name: str
+    version: int
+    newest: bool
+    signatures: Mapping[str, Signature]
+    labels: tuple[str, ...] = ()
+    explanation: Explanation | None = None
+    refuses_non_finite: bool = True
+
+
+@dataclass(frozen=True)
 class Prediction:
     """The answer to a request: the outputs asked for, and the spec with the version and signature that answered."""
 

@@ -5,30 +5,22 @@ from typing import TYPE_CHECKING, Any
 import grpc
 
 from serving.errors import invalid_argument
-from serving.grpc.health import HealthService
-from serving.grpc.inference import InferenceRpcs
-from serving.grpc.kserve import InferenceProtocolService
-from serving.grpc.metadata import signature_def_map
-from serving.grpc.reload import ReloadRpc
+from serving.grpc.lazy import LazyHandlers
 from serving.grpc.tensors import decode_tensor, encode_tensor
 from serving.grpc.unary import Call, unary
-from serving.protos import (
-    get_model_metadata_pb2,
-    get_model_status_pb2,
-    model_management_pb2,
-    model_service_pb2,
-    predict_pb2,
-)
-from serving.protos import prediction_service_pb2 as prediction_service
+from serving.protos import predict_pb2
 from serving.protos.convert import model_spec_from_proto, model_spec_to_proto
 from serving.types import ModelSpec
 
 if TYPE_CHECKING:
     from serving.data_plane import DataPlane
     from serving.metrics import Metrics
+    from serving.protos import get_model_metadata_pb2, get_model_status_pb2
 
-PREDICTION_SERVICE = prediction_service.DESCRIPTOR.services_by_name["PredictionService"].full_name
-MODEL_SERVICE = model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+OPEN_INFERENCE_SERVICE = "inference.GRPCInferenceService"
+HEALTH_SERVICE = "grpc.health.v1.Health"
 
 
 def add_services(
@@ -48,12 +40,23 @@ def add_services(
         tensor_content: Reply in `tensor_content` instead of the typed fields.
         health: Whether grpc.health.v1 is among them.
     """
-    service = Service(data_plane, metrics, tensor_content=tensor_content)
-    open_inference = InferenceProtocolService(data_plane, metrics).handler()
-    handlers = [*service.handlers(), open_inference]
+    handlers = Service(data_plane, metrics, tensor_content=tensor_content).handlers()
+    open_inference = LazyHandlers([f"/{OPEN_INFERENCE_SERVICE}/"], lambda: _open_inference(data_plane, metrics))
+    server.add_generic_rpc_handlers((*handlers, open_inference))
     if health:
-        handlers.append(HealthService(data_plane).handler())
-    server.add_generic_rpc_handlers(tuple(handlers))
+        server.add_generic_rpc_handlers((LazyHandlers([f"/{HEALTH_SERVICE}/"], lambda: _health(data_plane)),))
+
+
+def _open_inference(data_plane: "DataPlane", metrics: "Metrics") -> Any:
+    from serving.grpc.kserve import InferenceProtocolService
+
+    return InferenceProtocolService(data_plane, metrics).handler()
+
+
+def _health(data_plane: "DataPlane") -> Any:
+    from serving.grpc.health import HealthService
+
+    return HealthService(data_plane).handler()
 
 
 class Service:
@@ -70,29 +73,39 @@ class Service:
         self._metrics = metrics
         self._tensor_content = tensor_content
 
-    def handlers(self) -> tuple[Any, Any]:
-        """The handlers to register with a `grpc.aio.Server`."""
-        prediction = {
-            "Predict": unary(self._metrics, self.predict, predict_pb2.PredictRequest),
-            "GetModelMetadata": unary(
-                self._metrics, self.get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest
-            ),
-            **InferenceRpcs(self._data_plane, self._metrics).handlers(),
-        }
-        model = {
-            "GetModelStatus": unary(self._metrics, self.get_model_status, get_model_status_pb2.GetModelStatusRequest)
-        }
-        reload = ReloadRpc(self._data_plane, self._metrics).handle_reload_config_request
-        model["HandleReloadConfigRequest"] = unary(self._metrics, reload, model_management_pb2.ReloadConfigRequest)
+    def handlers(self) -> tuple[Any, ...]:
+        """The handlers to register with a `grpc.aio.Server`; asked in this order, for every request."""
+        predict = {"Predict": unary(self._metrics, self.predict, predict_pb2.PredictRequest)}
         return (
-            grpc.method_handlers_generic_handler(PREDICTION_SERVICE, prediction),
-            grpc.method_handlers_generic_handler(MODEL_SERVICE, model),
+            grpc.method_handlers_generic_handler(PREDICTION_SERVICE, predict),
+            LazyHandlers([f"/{PREDICTION_SERVICE}/"], self._other_predictions),
+            LazyHandlers([f"/{MODEL_SERVICE}/"], self._model_service),
         )
+
+    def _other_predictions(self) -> Any:
+        from serving.grpc.inference import InferenceRpcs
+        from serving.protos import get_model_metadata_pb2
+
+        metadata = unary(self._metrics, self.get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest)
+        inference = InferenceRpcs(self._data_plane, self._metrics).handlers()
+        return grpc.method_handlers_generic_handler(PREDICTION_SERVICE, {"GetModelMetadata": metadata, **inference})
+
+    def _model_service(self) -> Any:
+        from serving.grpc.reload import ReloadRpc
+        from serving.protos import get_model_status_pb2, model_management_pb2
+
+        reload = ReloadRpc(self._data_plane, self._metrics).handle_reload_config_request
+        model = {
+            "GetModelStatus": unary(self._metrics, self.get_model_status, get_model_status_pb2.GetModelStatusRequest),
+            "HandleReloadConfigRequest": unary(self._metrics, reload, model_management_pb2.ReloadConfigRequest),
+        }
+        return grpc.method_handlers_generic_handler(MODEL_SERVICE, model)
 
     async def predict(
         self, request: predict_pb2.PredictRequest, timeout_s: float | None, call: Call
     ) -> predict_pb2.PredictResponse:
         """Named tensors in, named tensors out, of any signature: `explain` and `explain_target` among them."""
+        self._data_plane.turns.note_grpc()
         spec, _ = self._data_plane.signature(_required_spec(request))
         call.answered_by(spec)
         inputs = {name: decode_tensor(tensor, name) for name, tensor in request.inputs.items()}
@@ -107,9 +120,12 @@ class Service:
         return reply
 
     async def get_model_metadata(
-        self, request: get_model_metadata_pb2.GetModelMetadataRequest, _timeout_s: float | None, call: Call
-    ) -> get_model_metadata_pb2.GetModelMetadataResponse:
+        self, request: "get_model_metadata_pb2.GetModelMetadataRequest", _timeout_s: float | None, call: Call
+    ) -> "get_model_metadata_pb2.GetModelMetadataResponse":
         """The signatures of a model, in an Any of SignatureDefMap."""
+        from serving.grpc.metadata import signature_def_map
+        from serving.protos import get_model_metadata_pb2
+
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         if not request.metadata_field:
@@ -125,9 +141,11 @@ class Service:
         return reply
 
     async def get_model_status(
-        self, request: get_model_status_pb2.GetModelStatusRequest, _timeout_s: float | None, call: Call
-    ) -> get_model_status_pb2.GetModelStatusResponse:
+        self, request: "get_model_status_pb2.GetModelStatusRequest", _timeout_s: float | None, call: Call
+    ) -> "get_model_status_pb2.GetModelStatusResponse":
         """The versions of a model, newest first; a label is ignored, as TensorFlow Serving ignores it."""
+        from serving.protos import get_model_status_pb2
+
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
         chosen = request.model_spec.version.value if request.model_spec.HasField("version") else None

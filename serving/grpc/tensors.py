@@ -3,15 +3,17 @@
 import math
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.errors import Code, ServingError, invalid_argument
 from serving.protos import types_pb2
 from serving.protos.convert import data_type
 from serving.protos.tensor_pb2 import TensorProto
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 # NumPy's limit; TensorFlow's own is 254.
 MAX_RANK = 64
@@ -32,7 +34,7 @@ class _Element:
     wire: np.dtype
 
 
-def _element(dtype: npt.DTypeLike, field: str, wire: npt.DTypeLike | None = None) -> _Element:
+def _element(dtype: "npt.DTypeLike", field: str, wire: "npt.DTypeLike | None" = None) -> _Element:
     return _Element(np.dtype(dtype), field, np.dtype(dtype if wire is None else wire))
 
 
@@ -159,7 +161,8 @@ def _parsing_error(name: str) -> ServingError:
 
 def _read_shape(proto: TensorProto, name: str) -> tuple[int, ...]:
     shape = tuple([dim.size for dim in proto.tensor_shape.dim])
-    if len(shape) > MAX_RANK or any(size < 0 for size in shape) or math.prod(size or 1 for size in shape) > sys.maxsize:
+    # Lists where generators would do: this is a part of every request.
+    if len(shape) > MAX_RANK or min(shape, default=0) < 0 or math.prod([size or 1 for size in shape]) > sys.maxsize:
         raise _parsing_error(name)
     return shape
 
@@ -183,12 +186,14 @@ def _read_content(content: bytes, element: _Element, count: int, name: str) -> n
 
 
 def _read_field(proto: TensorProto, element: _Element, count: int) -> np.ndarray:
-    field = getattr(proto, element.field)
-    # Protobuf lends its buffer to NumPy, so this is one copy. Complex: two numbers an element; a lone last one is
-    # ignored.
+    # Protobuf lends its buffer to NumPy, so this is one copy.
+    numbers = np.array(getattr(proto, element.field))
+    if numbers.dtype == element.dtype and len(numbers) == count:  # as most are
+        return numbers
+    # Complex: two numbers an element; a lone last one is ignored.
     per_element = element.dtype.itemsize // element.wire.itemsize
-    sent = len(field) // per_element
-    values = np.array(field)[: sent * per_element].astype(element.wire, copy=False).view(element.dtype)
+    sent = len(numbers) // per_element
+    values = numbers[: sent * per_element].astype(element.wire, copy=False).view(element.dtype)
     if sent >= count:
         return values[:count]
     filled = np.zeros(count, element.dtype)

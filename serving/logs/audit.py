@@ -250,6 +250,8 @@ def verify_audit_log(path: Path) -> AuditReport:
 def _follow(lines: Iterable[bytes]) -> AuditReport:
     previous, number = GENESIS, 0
     for number, line in enumerate(lines, start=1):
+        if not line.endswith(b"\n"):
+            return AuditReport(number - 1, previous, f"Line {number} is cut off.")
         try:
             stated = orjson.loads(line)["previous"]
         except (ValueError, KeyError, TypeError):
@@ -261,8 +263,6 @@ def _follow(lines: Iterable[bytes]) -> AuditReport:
                 f"Line {number} must follow the line with digest {previous}. Received: {stated}. A line before it was "
                 "changed, taken out or put in.",
             )
-        if not line.endswith(b"\n"):
-            return AuditReport(number - 1, previous, f"Line {number} is cut off.")
         previous = hashlib.sha256(line[:-1]).hexdigest()
     return AuditReport(number, previous)
 

@@ -1,11 +1,11 @@
 """URLs that change what is served: one model at a time, or all that the configuration file says."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from serving.errors import invalid_argument
+from serving.errors import Code, ServingError, invalid_argument
 from serving.rest.asgi import Receive, Scope
 from serving.rest.body import read_body
 from serving.rest.json_text import check_depth, parse_json
@@ -82,13 +82,19 @@ async def answer_admin(
     if route.action == ADD:
         content = await read_body(receive, scope["headers"], limits)
         check_depth(content, limits.max_json_depth)
-        await administration.add(name, parse_json(content))
+        try:
+            await administration.add(name, parse_json(content))
+        except ServingError as error:
+            if error.code != Code.FAILED_PRECONDITION:
+                raise
+            # The request is well formed, and what is on the disk doesn't allow it (RFC 9110, section 15.5.10).
+            raise HttpError(409, error.message, code=error.code) from error
     return administration.describe(name)
 
 
 def admin_paths() -> Mapping[str, Any]:
     """What the OpenAPI document says of these URLs."""
-    shared = {"parameters": [{"$ref": "#/components/parameters/name"}]}
+    shared = {"parameters": [{"$ref": "#/components/parameters/anyName"}]}
     body = {"required": True, "content": {"application/json": {"schema": {"$ref": f"{_SCHEMA}ModelConfig"}}}}
     return {
         MODEL: {
@@ -100,7 +106,7 @@ def admin_paths() -> Mapping[str, Any]:
                     "Adds a model, or changes it; answers when it is available, else nothing was changed. Kept in "
                     "memory only: a server that starts again serves what its flags and files say",
                     "ServedModel",
-                    ("400", "404", "405", "408", "413", "415", "500", "503"),
+                    ("400", "404", "405", "408", "409", "413", "415", "500", "503"),
                 ),
                 "requestBody": body,
             },
@@ -124,46 +130,78 @@ def admin_paths() -> Mapping[str, Any]:
 
 def admin_schemas() -> dict[str, Any]:
     """The schemas of `admin_paths`."""
-    versions = {"type": "array", "items": {"type": ["string", "integer"]}, "minItems": 1}
+    number = [{"type": "integer", "minimum": 0, "maximum": 2**63 - 1}, {"type": "string", "pattern": "^[0-9]{1,18}$"}]
+    versions = {"type": "array", "items": {"anyOf": number}, "minItems": 1}
     policy = {
         "oneOf": [
             _choice("latest", {"num_versions": {"type": "integer", "minimum": 0, "maximum": 2**32 - 1}}),
             _choice("all", {}),
-            _choice("specific", {"versions": versions}),
+            _choice("specific", {"versions": versions}, required=["versions"]),
         ]
     }
-    config = {
+    config: dict[str, Any] = {
         "name": {"type": "string"},
         "base_path": {"type": "string", "description": "An absolute path: the folder of the version folders"},
         "model_platform": {"type": "string", "description": "`tensorflow`, whichever engine runs it"},
         "model_version_policy": policy,
-        "version_labels": {"type": "object", "additionalProperties": {"type": ["string", "integer"]}},
+        "version_labels": {"type": "object", "additionalProperties": {"type": "string"}},
+    }
+    absent: dict[str, Any] = {"type": "null"}
+    asked = {
+        "name": {"enum": ["", None], "description": "Or that of the URL"},
+        "base_path": {**config["base_path"], "pattern": "^(?:file://)?/[^\\u0000]*$"},
+        "model_platform": {"enum": ["tensorflow", "", None], "description": "Whichever engine runs it"},
+        "model_version_policy": {"anyOf": [policy, absent]},
+        "version_labels": {"anyOf": [{"type": "object", "additionalProperties": {"anyOf": number}}, absent]},
+        "logging_config": {"anyOf": [_logging_schema(), absent]},
     }
     return {
         "ModelConfig": {
             "type": "object",
             "description": "TensorFlow Serving's ModelConfig in JSON",
             "required": ["base_path"],
-            "properties": {**config, "logging_config": {"type": "object"}},
+            "properties": asked,
+            "additionalProperties": False,
         },
         "ServedModel": {
             "type": "object",
             "required": list(config),
-            "properties": {
-                **config,
-                "version_labels": {"type": "object", "additionalProperties": {"type": "string"}},
-            },
+            "properties": config,
             "additionalProperties": False,
         },
         "Nothing": {"type": "object", "additionalProperties": False},
     }
 
 
-def _choice(name: str, properties: dict[str, Any]) -> dict[str, Any]:
+def _choice(name: str, properties: dict[str, Any], *, required: Sequence[str] = ()) -> dict[str, Any]:
+    """A message of which one field is set."""
     return {
         "type": "object",
         "required": [name],
-        "properties": {name: {"type": "object", "properties": properties}},
+        "properties": {
+            name: {
+                "type": "object",
+                "required": list(required),
+                "properties": properties,
+                "additionalProperties": False,
+            }
+        },
+        "additionalProperties": False,
+    }
+
+
+def _logging_schema() -> dict[str, Any]:
+    text = {"type": "string"}
+    members = {
+        "log_collector_config": {"type": text, "filename_prefix": text},
+        "sampling_config": {"sampling_rate": {"type": "number", "minimum": 0, "maximum": 1}},
+    }
+    return {
+        "type": "object",
+        "properties": {
+            name: {"type": "object", "properties": properties, "additionalProperties": False}
+            for name, properties in members.items()
+        },
         "additionalProperties": False,
     }
 
@@ -173,6 +211,7 @@ _ERRORS = {
     "404": "NotFound",
     "405": "MethodNotAllowed",
     "408": "Timeout",
+    "409": "Conflict",
     "413": "TooLarge",
     "415": "Encoding",
     "500": "Internal",

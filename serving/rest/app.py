@@ -15,20 +15,16 @@ from serving.rest.asgi import App, Receive, Scope, Send
 from serving.rest.body import ClientLeft, read_body
 from serving.rest.decode import Body
 from serving.rest.encode import encode_json, encode_outputs
-from serving.rest.explain import Explainer, explained_signature
 from serving.rest.json_text import check_depth
 from serving.rest.limits import Limits
-from serving.rest.openapi import openapi_document
 from serving.rest.replies import Reply, error_reply, preflight_reply, send_reply
-from serving.rest.routes import METRICS, Route, find_route
-from serving.rest.v2.app import InferenceProtocol
-from serving.rest.v2.routes import INFERENCE as V2_INFERENCE
-from serving.rest.v2.routes import V2Route
-from serving.types import DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE, ModelSpec, ModelStatus, Prediction
+from serving.rest.routes import METRICS, Route, V2Route, find_route
+from serving.types import DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE, ModelSpec, ModelStatus, Prediction, ServedVersion
 
 if TYPE_CHECKING:
     from serving.data_plane import DataPlane
     from serving.metrics import Metrics
+    from serving.rest.v2.app import InferenceProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -73,19 +69,16 @@ class RestApp:
         metrics_path: str,
     ) -> None:
         self._metrics_path = metrics_path
+        self._open_paths = open_paths
+        self._described: tuple[list[ServedVersion], Reply] | None = None
         self._data_plane = data_plane
         self._metrics = metrics
         self._limits = limits
-        self._v2 = InferenceProtocol(data_plane, metrics, limits)
         self._actions: dict[str, Callable[[], Reply]] = {
             "liveness": lambda: Reply(encode_json({"status": "alive"})),
             "readiness": self._readiness,
             "metrics": lambda: Reply(metrics.expose(), content_type=b"text/plain; version=0.0.4; charset=utf-8"),
-            "openapi": functools.cache(
-                lambda: Reply(
-                    encode_json(openapi_document(open_paths, metrics_path, admin=data_plane.administration.enabled))
-                )
-            ),
+            "openapi": self._document,
             "models": lambda: Reply(
                 encode_json({"models": [_status_json(status, named=True) for status in data_plane.models()]})
             ),
@@ -153,6 +146,7 @@ class RestApp:
 
             return Reply(encode_json(await answer_admin(self._data_plane, route, scope, receive, self._limits)))
         content = await read_body(receive, scope["headers"], self._limits)
+        await self._data_plane.turns.wait()
         check_depth(content, self._limits.max_json_depth)
         body = Body.parse(content)
         answer = {"explain": self._explain, "classify": self._infer, "regress": self._infer}.get(
@@ -160,10 +154,20 @@ class RestApp:
         )
         return Reply(await answer(spec, body, receive, call))
 
+    @functools.cached_property
+    def _v2(self) -> "InferenceProtocol":
+        """Made and imported at its first request: most servers never see one."""
+        from serving.rest.v2.app import InferenceProtocol
+
+        return InferenceProtocol(self._data_plane, self._metrics, self._limits)
+
     async def _answer_v2(self, route: V2Route, scope: Scope, receive: Receive, call: "Call") -> Reply:
-        if route.action not in V2_INFERENCE:
+        from serving.rest.v2.routes import INFERENCE
+
+        if route.action not in INFERENCE:
             return self._v2.answer(route)
         content = await read_body(receive, scope["headers"], self._limits)
+        await self._data_plane.turns.wait()
         return await self._v2.infer(
             route, content, scope["headers"], call=call, guard=lambda answer: unless_left(answer, receive)
         )
@@ -180,6 +184,8 @@ class RestApp:
         return encode_outputs(prediction.outputs, form)
 
     async def _explain(self, spec: ModelSpec, body: Body, receive: Receive, call: "Call") -> bytes:
+        from serving.rest.explain import Explainer, explained_signature
+
         spec, signatures, explanation = self._data_plane.resolve(with_signature(spec, body.signature_name()))
         signature, explanation = explained_signature(spec, signatures, explanation)
         call.reach("explain", with_signature(spec, EXPLAIN_SIGNATURE))
@@ -208,6 +214,21 @@ class RestApp:
         return error_reply(
             ServingError(Code.UNAVAILABLE, "Not ready: models are still being loaded, or the server is stopping.")
         )
+
+    def _document(self) -> Reply:
+        """The OpenAPI document, made anew when other versions are served."""
+        from serving.rest.openapi import openapi_document
+
+        versions = self._data_plane.versions()
+        if self._described is None or self._described[0] != versions:
+            document = openapi_document(
+                self._open_paths,
+                self._metrics_path,
+                admin=self._data_plane.administration.enabled,
+                versions=versions,
+            )
+            self._described = versions, Reply(encode_json(document))
+        return self._described[1]
 
     def _status(self, spec: ModelSpec) -> dict[str, Any]:
         return _status_json(self._data_plane.status(spec.name, spec.version))

@@ -1,5 +1,6 @@
 """Reads a request's body, within its limits of size; `serving.rest.protocol` has those of time."""
 
+import asyncio
 import zlib
 from collections.abc import Iterable
 
@@ -14,6 +15,9 @@ Headers = Iterable[tuple[bytes, bytes]]
 _GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 _CLOSE = ((b"connection", b"close"),)
 
+# A client that has sent nothing for so long isn't sending any more.
+_SILENCE_S = 0.5
+
 
 class ClientLeft(Exception):  # noqa: N818 - nobody is told
     """The client closed the connection before its answer."""
@@ -26,14 +30,17 @@ async def read_body(receive: Receive, headers: Headers, limits: Limits) -> bytes
         ServingError: Too large, or in an encoding that isn't known here.
         ClientLeft: The client did not send all of it.
     """
-    length, encoding = 0, b""
+    length, encoding, asks_first = 0, b"", False
     for name, value in headers:
         if name == b"content-length":
             length = int(value) if value.isdigit() else 0
         elif name == b"content-encoding":
             encoding = value.lower()
+        elif name == b"expect":
+            asks_first = True
     if length > limits.max_body_bytes:
-        await _discard(receive, limits)
+        if not asks_first:  # to read would be to say 100 Continue
+            await _discard(receive, limits)
         raise _too_large(limits.max_body_bytes, "sent")
     message = await receive()
     body: bytes = message.get("body", b"")
@@ -103,7 +110,11 @@ async def _discard(receive: Receive, limits: Limits) -> None:
     """Reads on for a while: a client that is still sending when the connection closes never sees why."""
     size = 0
     while size <= limits.max_body_bytes:
-        message = await receive()
+        try:
+            async with asyncio.timeout(_SILENCE_S):
+                message = await receive()
+        except TimeoutError:
+            return
         size += len(message.get("body", b""))
         if not message.get("more_body"):
             return

@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from serving.rest.explain_parameters import PREDICTED
+from serving.rest.explain_parameters import NAMES, PREDICTED
 from serving.types import Explanation, Signature
 
 Schema = dict[str, Any]
+
+NEVER: Schema = {"not": {}}
+"""What nothing fulfills: a member that may not be there."""
 
 # Beyond this many classes the schema leaves the labels out, and the pairs of classes that may be compared are halves.
 MAX_LISTED_CLASSES = 64
@@ -20,38 +23,44 @@ def parameter_schemas(explanation: Explanation, signature: Signature, *, nulls: 
     Args:
         explanation: How the model's explanations are to be read.
         signature: The signature `explain`, whose outputs tell how many scores there are.
-        nulls: Whether a member may be null in place of being left out.
+        nulls: Whether a member may be null in place of being left out; else it is forbidden where others exclude it.
 
     Returns:
         Members by name, one entry a way.
     """
-    absent: Schema = {"type": "null"}
+    absent: Schema = {"type": "null"} if nulls else NEVER
     anyone, known = class_schema(explanation), class_schema(explanation, predicted=False)
     ways: list[Schema] = [{"target": anyone}, {"top_k": _top_k(explanation, signature)}]
     ways.append({"contrast": anyone})
     ways.append({"target": {"const": PREDICTED}, "contrast": known})
     ways += [{"target": target, "contrast": contrast} for target, contrast in _pairs(explanation)]
-    if not nulls:
-        return ways
     return [
-        {name: _or_null(way[name], name, way) if name in way else absent for name in ("target", "contrast", "top_k")}
+        {name: _or_null(way[name], name, way) if nulls and name in way else way.get(name, absent) for name in NAMES}
         for way in ways
     ]
 
 
 def class_schema(explanation: Explanation, *, predicted: bool = True) -> Schema:
     """A class by index or label; `predicted`: or -1 for the predicted one."""
-    last = _last_index(explanation)
-    index = {"type": "integer", "minimum": PREDICTED if predicted else 0, "maximum": last}
-    labels = explanation.class_labels
-    if not labels or len(labels) > MAX_LISTED_CLASSES:
-        return index
-    return {"anyOf": [index, {"enum": list(dict.fromkeys(labels))}]}
+    index = index_schema(explanation, predicted=predicted)
+    return {"enum": [*index["enum"], *dict.fromkeys(explanation.class_labels)]} if "enum" in index else index
+
+
+def index_schema(explanation: Explanation, *, predicted: bool = True) -> Schema:
+    """A class by index; `predicted`: or -1 for the predicted one."""
+    return _index_range(PREDICTED if predicted else 0, _last_index(explanation))
 
 
 def per_instance_schema(explanation: Explanation, count: int) -> Schema:
     """A list with a class for each of `count` instances."""
     return {"type": "array", "items": class_schema(explanation), "minItems": count, "maxItems": count}
+
+
+def _index_range(first: int, last: int) -> Schema:
+    """Whole numbers from first to last."""
+    if last < MAX_LISTED_CLASSES:  # 2.0 is an integer to JSON Schema, and no index here
+        return {"enum": list(range(first, last + 1))}
+    return {"type": "integer", "minimum": first, "maximum": last}
 
 
 def _or_null(schema: Schema, name: str, way: Mapping[str, Schema]) -> Schema:
@@ -68,8 +77,8 @@ def _top_k(explanation: Explanation, signature: Signature) -> Schema:
     shape = None if scores is None else scores.shape
     if shape is None or len(shape) != 2:
         return {"const": 1}
-    most = {} if shape[1] is None else {"maximum": shape[1]}
-    return {"anyOf": [{"type": "integer", "minimum": 1, **most}, {"const": -1, "description": "All classes"}]}
+    most = _last_index(explanation) + 1 if shape[1] is None else shape[1]
+    return {"anyOf": [_index_range(1, most), {"const": -1, "description": "All classes"}]}
 
 
 def _pairs(explanation: Explanation) -> list[tuple[Schema, Schema]]:
@@ -79,8 +88,7 @@ def _pairs(explanation: Explanation) -> list[tuple[Schema, Schema]]:
         return []
     if last >= MAX_LISTED_PAIRS:
         half = last // 2
-        low = {"type": "integer", "minimum": 0, "maximum": half}
-        high = {"type": "integer", "minimum": half + 1, "maximum": last}
+        low, high = _index_range(0, half), _index_range(half + 1, last)
         return [(low, high), (high, low)]
     names: list[list[Any]] = [[index] for index in range(last + 1)]
     for label in dict.fromkeys(explanation.class_labels):

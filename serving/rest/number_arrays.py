@@ -5,6 +5,7 @@ reads the numbers, and one comparison proves that the array is no ragged one). W
 numbers, NaN, a ragged array or broken JSON, is left to `serving.rest.decode`, which has the words for it.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,8 @@ def read_numbers(content: bytes) -> tuple[str, np.ndarray, dict[str, Any]] | Non
         numbers = _copy(array, integers=not _has_fractions(content))
         others = {key: _plain(document[key]) for key in keys if key != found[0]}
     except (ValueError, TypeError, RuntimeError, UnicodeDecodeError):  # what simdjson raises for all but plain numbers
+        return None
+    if numbers.size != math.prod(shape):  # the skeleton of an empty row is that of a row with one number
         return None
     return found[0], numbers.reshape(shape), others
 

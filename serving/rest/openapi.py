@@ -1,14 +1,16 @@
 """The OpenAPI document of the REST interface."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from serving.errors import Code
 from serving.rest.admin import admin_paths, admin_schemas
 from serving.rest.limits import Limits
+from serving.rest.model_paths import MAX_LISTED_NAMES, MakeOperation, ModelPaths
 from serving.rest.routes import LIVENESS, METRICS, MODELS, OPENAPI, READINESS
-from serving.rest.v2.openapi import v2_paths, v2_schemas
-from serving.types import State
+from serving.rest.tensor_schemas import BYTES
+from serving.rest.v2.openapi import v2_inference, v2_paths, v2_schemas
+from serving.types import ServedVersion, State
 
 Schema = dict[str, Any]
 
@@ -16,19 +18,29 @@ Schema = dict[str, Any]
 API_VERSION = "1"
 
 _VERSION = {"type": "string", "pattern": "^[0-9]+$"}
+# A number of an answer may be NaN or infinite, bare tokens that are of no type of JSON.
+_NUMBER = {"not": {"type": ["string", "boolean", "array", "object"]}}
 
 
 def openapi_document(
-    open_paths: Collection[str] | None = None, metrics_path: str = METRICS, *, admin: bool = False
+    open_paths: Collection[str] | None = None,
+    metrics_path: str = METRICS,
+    *,
+    admin: bool = False,
+    versions: Sequence[ServedVersion] = (),
 ) -> dict[str, Any]:
-    """Describes every URL, OpenAPI 3.1.
+    """Describes every URL, OpenAPI 3.1: those of the models that are served with what their signatures take.
 
     Args:
         open_paths: The paths that need no token where the others do; None: none does.
         metrics_path: Where the metrics are; empty: nowhere.
         admin: Whether models can be added and removed.
+        versions: What is served. Without any, and of those that find no room, the general form is described.
     """
-    paths = {**_model_paths(), **v2_paths(), **_server_paths()}
+    served = ModelPaths(_model_operations())
+    served.add(versions)
+    general = not versions or not served.complete
+    paths = {**_model_paths(general=general), **v2_paths(general=general), **served.paths, **_server_paths()}
     metrics = paths.pop(METRICS)
     if metrics_path:
         paths[metrics_path] = metrics
@@ -44,18 +56,42 @@ def openapi_document(
         },
         "paths": paths,
         "components": {
-            "schemas": _schemas(),
+            "schemas": {**_schemas(), **served.schemas},
             "responses": _responses(_ERRORS.keys() - _OF_TOKENS),
-            "parameters": _parameters(),
+            "parameters": _parameters([version.name for version in versions]),
         },
     }
     if admin:
         document["paths"] |= admin_paths()
         document["components"]["schemas"] |= admin_schemas()
-    return document if open_paths is None else _with_tokens(document, open_paths)
+    if open_paths is not None:
+        _add_tokens(document, open_paths)
+    _drop_unused(document)
+    return document
 
 
-def _with_tokens(document: dict[str, Any], open_paths: Collection[str]) -> dict[str, Any]:
+def _drop_unused(document: dict[str, Any]) -> None:
+    """Drops the components that nothing refers to any more."""
+    components: dict[str, dict[str, Any]] = document["components"]
+    used: set[str] = set()
+    waiting: list[Any] = [document["paths"]]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting += value
+        elif isinstance(value, dict):
+            waiting += value.values()
+            reference = value.get("$ref")
+            if isinstance(reference, str) and reference not in used:
+                used.add(reference)
+                _, _, section, name = reference.split("/", 3)
+                waiting.append(components[section][name])
+    for section in ("schemas", "responses", "parameters"):
+        kept = {name: part for name, part in components[section].items() if f"#/components/{section}/{name}" in used}
+        components[section] = kept
+
+
+def _add_tokens(document: dict[str, Any], open_paths: Collection[str]) -> None:
     """Says which operations need a bearer token, and what they answer without."""
     document["security"] = [{"token": []}]
     document["components"]["securitySchemes"] = {
@@ -68,42 +104,53 @@ def _with_tokens(document: dict[str, Any], open_paths: Collection[str]) -> dict[
                 operation["security"] = []
             else:
                 operation["responses"] |= _errors(_OF_TOKENS)
-    return document
 
 
-def _model_paths() -> dict[str, Any]:
+_STATUS = "State of a model's versions, newest first"
+_METADATA = "Signatures of a model: names, types, shapes"
+# For each verb what it is for, the general form of its body, and what it answers.
+_VERBS = {
+    "predict": ("Predictions of a signature", "PredictRequest", "Predictions"),
+    "explain": ("Predictions and the reasons for them", "ExplainRequest", "Explanations"),
+    "classify": ("Labels and scores of tf.Examples", "ExamplesRequest", "Classifications"),
+    "regress": ("One value for each tf.Example", "ExamplesRequest", "Regressions"),
+}
+
+
+def _model_operations() -> dict[str, MakeOperation]:
+    """For each verb what makes an operation of its identifier, the model's name and its body."""
+
+    def of_verb(summary: str, reply: str) -> MakeOperation:
+        return lambda identifier, name, content: _inference(identifier, f"{summary}: {name}", content, reply)
+
+    def of_label(summary: str, reply: str) -> MakeOperation:
+        return lambda identifier, name, _: _operation(identifier, f"{summary}: {name}", reply)
+
+    made = {verb: of_verb(summary, reply) for verb, (summary, _, reply) in _VERBS.items()}
+    told = {"status": of_label(_STATUS, "Status"), "metadata": of_label(_METADATA, "Metadata")}
+    return {**made, **told, **v2_inference()}
+
+
+def _model_paths(*, general: bool) -> dict[str, Any]:
+    """What is asked of any model; `general`: and of those whose signatures aren't described."""
     paths: dict[str, Any] = {}
-    for selector, parameters in (
-        ("", ["name"]),
-        ("/versions/{version}", ["name", "version"]),
-        ("/labels/{label}", ["name", "label"]),
-    ):
+    selectors = [("", ["name"]), ("/versions/{version}", ["name", "version"])]
+    if general:
+        selectors.append(("/labels/{label}", ["name", "label"]))
+    for selector, parameters in selectors:
         base, suffix = f"{MODELS}/{{name}}{selector}", selector.split("/")[1].capitalize() if selector else ""
         shared = {"parameters": [_ref("parameters", name) for name in parameters]}
         paths[base] = {
             **shared,
-            "get": _operation(f"getStatus{suffix}", "State of a model's versions, newest first", "Status"),
+            "get": _operation(f"getStatus{suffix}", _STATUS, "Status"),
         }
         paths[f"{base}/metadata"] = {
             **shared,
-            "get": _operation(f"getMetadata{suffix}", "Signatures of a model: names, types, shapes", "Metadata"),
+            "get": _operation(f"getMetadata{suffix}", _METADATA, "Metadata"),
         }
-        paths[f"{base}:predict"] = {
-            **shared,
-            "post": _inference(f"predict{suffix}", "Predictions of a signature", "PredictRequest", "Predictions"),
-        }
-        paths[f"{base}:explain"] = {
-            **shared,
-            "post": _inference(
-                f"explain{suffix}", "Predictions and the reasons for them", "ExplainRequest", "Explanations"
-            ),
-        }
-        for verb, summary, reply in (
-            ("classify", "Labels and scores of tf.Examples", "Classifications"),
-            ("regress", "One value for each tf.Example", "Regressions"),
-        ):
-            operation = _inference(f"{verb}{suffix}", summary, "ExamplesRequest", reply)
-            paths[f"{base}:{verb}"] = {**shared, "post": operation}
+        for verb, (summary, request, reply) in _VERBS.items() if general else ():
+            content = {"application/json": {"schema": _ref("schemas", request)}}
+            paths[f"{base}:{verb}"] = {**shared, "post": _inference(f"{verb}{suffix}", summary, content, reply)}
     return paths
 
 
@@ -155,11 +202,11 @@ def _operation(
     }
 
 
-def _inference(operation_id: str, summary: str, request: str, reply: str) -> Schema:
+def _inference(operation_id: str, summary: str, content: Schema, reply: str) -> Schema:
     names = tuple(name for name in _ERRORS if name not in _NOT_OF_INFERENCE)
     return {
         **_operation(operation_id, summary, reply, errors=names),
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _ref("schemas", request)}}},
+        "requestBody": {"required": True, "content": content},
     }
 
 
@@ -173,6 +220,7 @@ _ERRORS = {
     "NotFound": ("404", "No such model or version is served"),
     "MethodNotAllowed": ("405", "Another method is needed, which the header Allow names"),
     "Timeout": ("408", "The body did not arrive in time"),
+    "Conflict": ("409", "What is on the disk doesn't allow it; the text says what is wrong with it"),
     "TooLarge": ("413", "The body is larger than the server takes"),
     "Encoding": ("415", "Content-Encoding is neither gzip nor deflate nor absent"),
     "Exhausted": ("429", "The queue is full; Retry-After says when to come again"),
@@ -185,7 +233,7 @@ _ERRORS = {
 
 # Only some servers ask for tokens.
 _OF_TOKENS = ("Unauthenticated", "Forbidden")
-_NOT_OF_INFERENCE = ("MethodNotAllowed", *_OF_TOKENS)
+_NOT_OF_INFERENCE = ("MethodNotAllowed", "Conflict", *_OF_TOKENS)
 
 
 def _errors(names: tuple[str, ...]) -> Schema:
@@ -196,10 +244,18 @@ def _responses(names: Collection[str]) -> Schema:
     return {name: _content(text, "Error") for name, (_, text) in _ERRORS.items() if name in names}
 
 
-def _parameters() -> Schema:
+def _parameters(names: Collection[str]) -> Schema:
     segment = {"type": "string", "minLength": 1, "pattern": "^[^/:]+$"}
+    listed = {"enum": sorted(set(names))} if 0 < len(names) <= MAX_LISTED_NAMES else segment
     return {
-        "name": {"name": "name", "in": "path", "required": True, "schema": segment, "description": "The model"},
+        "name": {"name": "name", "in": "path", "required": True, "schema": listed, "description": "The model"},
+        "anyName": {
+            "name": "name",
+            "in": "path",
+            "required": True,
+            "schema": segment,
+            "description": "A model, whether it is served or not",
+        },
         "version": {
             "name": "version",
             "in": "path",
@@ -280,19 +336,15 @@ def _request_schemas() -> Schema:
 
 
 def _example_schemas() -> Schema:
-    value = {
+    # Of several integers JSON Schema can't say that all are written without a point.
+    feature = {
         "description": "A string or bytes, an integer or boolean, or a number written with a point or an exponent: "
-        "which of the three decides what a feature holds",
-        "oneOf": [
-            {"type": ["string", "number", "boolean"]},
-            {
-                "type": "object",
-                "required": ["b64"],
-                "properties": {"b64": {"type": "string"}},
-                "additionalProperties": False,
-            },
-        ],
+        "which of the three decides what a feature holds; or a list of values of one kind",
+        "anyOf": [_ref("schemas", "FeatureBytes"), _ref("schemas", "FeatureInteger"), _ref("schemas", "FeatureFloat")],
     }
+    whole = {"type": "integer", "minimum": -(2**63), "maximum": 2**63 - 1}
+    # What doesn't fit 64 bits counts as a number with a point.
+    huge = [{"type": "integer", "exclusiveMaximum": -(2**63)}, {"type": "integer", "exclusiveMinimum": 2**64 - 1}]
     request = {
         "type": "object",
         "required": ["examples"],
@@ -302,16 +354,19 @@ def _example_schemas() -> Schema:
             "examples": {**_list(_ref("schemas", "Example")), "minItems": 1},
         },
     }
-    pair = {"type": "array", "prefixItems": [{"type": "string"}, {"type": "number"}], "minItems": 2, "maxItems": 2}
+    pair = {"type": "array", "items": {"not": {"type": ["boolean", "array", "object"]}}, "minItems": 2, "maxItems": 2}
     return {
         "ExamplesRequest": request,
         "Example": {
-            **_map({"oneOf": [_ref("schemas", "FeatureValue"), _list(_ref("schemas", "FeatureValue"))]}),
+            **_map(_ref("schemas", "Feature")),
             "description": "The features of a tf.Example by name; where a model takes tensors, one for each of its "
             "inputs",
         },
-        "FeatureValue": value,
-        "Regressions": _object({"results": _list({"type": "number"})}),
+        "Feature": feature,
+        "FeatureBytes": {"anyOf": [{"type": "string"}, BYTES]},
+        "FeatureInteger": {"anyOf": [whole, {"type": "boolean"}]},
+        "FeatureFloat": {"anyOf": [{"type": "number", "not": {"type": "integer"}}, *huge]},
+        "Regressions": _object({"results": _list(_NUMBER)}),
         "Classifications": _object(
             {"results": {**_list(_list(pair)), "description": "For each example its classes, as [label, score]"}}
         ),
@@ -323,11 +378,12 @@ def _reply_schemas() -> Schema:
     status = _object({"error_code": {"enum": [code.name for code in Code]}, "error_message": {"type": "string"}})
     version = _object({"version": _VERSION, "state": {"enum": states}, "status": status})
     versions = {"model_version_status": {"type": "array", "items": version}}
-    rows = {"predictions": {"type": "array", "items": _ref("schemas", "Value")}}
-    columns = {"outputs": _ref("schemas", "Value")}
+    rows = {"predictions": {"type": "array", "items": _ref("schemas", "Result")}}
+    columns = {"outputs": _ref("schemas", "Result")}
     explanations = {"explanations": {"type": "array", "items": _ref("schemas", "Explanation")}}
     model_spec = _object({"name": {"type": "string"}, "signature_name": {"type": "string"}, "version": _VERSION})
     return {
+        "Result": {"description": "As `Value`, where NaN, Infinity and -Infinity are numbers too"},
         "Predictions": {"oneOf": [_object(rows), _object(columns)]},
         "Explanations": {"oneOf": [_object({**rows, **explanations}), _object({**columns, **explanations})]},
         "Status": _object(versions),
@@ -375,17 +431,17 @@ def _attribution_schemas() -> Schema:
         "outputName": {"type": "string", "description": "The output that is explained"},
         "outputIndex": {"type": "array", "items": {"type": "integer"}, "minItems": 1, "description": "The class in it"},
         "instanceOutputValue": {
-            "type": "number",
+            **_NUMBER,
             "description": "Its score before softmax or sigmoid; with `contrast`, less that of the other class",
         },
         "baselineOutputValue": {"const": 0.0, "description": "Relevance propagation has no baseline"},
         "approximationError": {
-            "type": "number",
+            **_NUMBER,
             "description": "|instanceOutputValue - sum of the relevance| / |instanceOutputValue|: what the network's "
             "biases and stabilizers took up",
         },
         "featureAttributions": {
-            **_map(_ref("schemas", "Value")),
+            **_map(_ref("schemas", "Result")),
             "description": "For each input its relevance, in the input's own shape",
         },
     }
@@ -401,7 +457,7 @@ def _attribution_schemas() -> Schema:
     }
     schema["properties"]["contrastDisplayName"] = {"type": "string", "description": "The label of that class"}
     schema["properties"]["layerAttributions"] = {
-        **_map(_ref("schemas", "Value")),
+        **_map(_ref("schemas", "Result")),
         "description": "For each inner layer that was chosen at export the relevance of what it returns",
     }
     return {

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from serving.errors import Code, ServingError
 from serving.rest.asgi import App, Scope, Send
@@ -15,6 +15,9 @@ from serving.rest.routes import HEALTH
 
 # uvicorn and its parser take headers of any size.
 MAX_HEAD_BYTES = 1 << 16
+
+# How long a refused client that goes on sending is still listened to.
+_LINGER_S = 0.5
 
 # A connection too many is told so at its first request, which it must send soon.
 _FULL_TIMEOUT_S = 1.0
@@ -42,6 +45,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
+        self._answering: RequestResponseCycle | None = None
+        self._refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's
         """A client has come."""
@@ -57,12 +62,15 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_reading_timer()
         self._stop_writing_timer()
         self._unset_keepalive_if_required()
+        self._stop_answering()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """A piece of a request, or several."""
+        if self._refused:
+            return
         super().data_received(data)
-        if self._arriving and not self.transport.is_closing():
+        if self._arriving and not (self._refused or self.transport.is_closing()):
             self._wait_for_rest(len(data))
 
     def on_message_begin(self) -> None:
@@ -82,7 +90,7 @@ class HttpProtocol(HttpToolsProtocol):
         """The client reads more slowly than it is answered."""
         super().pause_writing()
         if self._writing is None:
-            self._writing = self.loop.call_later(self._limits.read_timeout_s, self.transport.abort)
+            self._writing = self.loop.call_later(self._limits.read_timeout_s, self._cut_off)
 
     def resume_writing(self) -> None:
         """It has caught up."""
@@ -92,6 +100,24 @@ class HttpProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """The parser understands nothing."""
         self._refuse(400, f"{msg} Expected HTTP/1.1, or 1.0.")
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _stop_answering(self) -> None:
+        """Has nothing more written to a connection that is gone.
+
+        uvicorn says so to the last request that arrived: of several in one piece the first is being answered.
+        """
+        cycle = self._answering
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+
+    def _cut_off(self) -> None:
+        self._stop_answering()
+        self.transport.abort()
 
     def _stop_reading_timer(self) -> None:
         if self._reading is not None:
@@ -116,7 +142,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _on_late(self) -> None:
         self._reading = None
-        if self.transport.is_closing():
+        if self.transport.is_closing() or self._refused:
             return
         unanswered = self.cycle is not None and not self.cycle.response_complete
         if self.flow.read_paused or (self._in_head() and unanswered):
@@ -138,7 +164,20 @@ class HttpProtocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
-        self.transport.close()
+        self._close_slowly()
+
+    def _close_slowly(self) -> None:
+        """Lets the client read why: data that arrives at a closed connection resets it, and the answer is lost."""
+        self._refused = True
+        self._stop_reading_timer()
+        self._stop_answering()
+        if self.transport.is_closing():
+            return
+        if not self.transport.can_write_eof():  # TLS
+            self.transport.close()
+            return
+        self.transport.write_eof()
+        self.loop.call_later(_LINGER_S, self.transport.close)
 
 
 def _full(app: App, max_connections: int) -> App:

@@ -39,6 +39,17 @@ class Route:
     spec: ModelSpec | None = None
 
 
+@dataclass(frozen=True)
+class V2Route(Route):
+    """A route of the Open Inference Protocol; see `serving.rest.v2.routes`.
+
+    `name` and `version` are as the URL has them: the body may name a signature too.
+    """
+
+    name: str = ""
+    version: str = ""
+
+
 @lru_cache(maxsize=1024)  # clients ask a few URLs over and over
 def find_route(method: str, path: str, query: str, metrics_path: str = METRICS) -> Route:
     """Reads method and URL.

@@ -4,7 +4,7 @@ It can't say that two lists are of one length, which a batch of several inputs a
 that matters the schemas list what agrees for the smallest sizes, and larger ones are alike.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from serving.types import Signature, TensorInfo
 
 Schema = dict[str, Any]
 Sizes = tuple[int | None, ...]
+Adapt = Callable[[str, Schema], Schema]
+"""Narrows the schema of an input's elements, given the input's name."""
 
 SMALL_SIZES = (1, 2)
 """Sizes that are listed where several dimensions must agree."""
@@ -66,12 +68,16 @@ def array_schema(element: Schema, sizes: Sizes) -> Schema:
     return schema
 
 
-def form_schemas(signature: Signature, *, finite: bool) -> list[Schema]:
+def form_schemas(
+    signature: Signature, *, finite: bool, adapt: Adapt | None = None, batch: int | None = None
+) -> list[Schema]:
     """The forms in which the inputs of a signature may stand in a body: each the members `instances` or `inputs`.
 
     Args:
         signature: The signature.
         finite: Whether NaN and infinity are refused.
+        adapt: Narrows the elements of an input.
+        batch: The number of instances; None: any.
 
     Returns:
         Objects' members by name, one entry a form; none where JSON has nothing for the type of an input.
@@ -81,14 +87,15 @@ def form_schemas(signature: Signature, *, finite: bool) -> list[Schema]:
         element = element_schema(info.dtype, finite=finite)
         if element is None:
             return []
-        elements[name] = element
+        elements[name] = element if adapt is None else adapt(name, element)
     if any(info.shape is None for info in signature.inputs.values()):
         return [{"instances": {"type": "array", "minItems": 1}}, {"inputs": {}}]
     forms: list[Schema] = []
-    for count, shapes in _agreeing_shapes(signature.inputs):
-        if all(shapes.values()):
-            forms += [{"instances": rows} for rows in _rows(elements, shapes, count)]
-    for _, shapes in _agreeing_shapes(signature.inputs, columns=True):
+    for count, shapes in agreeing_shapes(signature.inputs, batch):
+        if all(shapes.values()) and (batch is None or count in (None, batch)):
+            rows = _rows(elements, shapes, batch if count is None else count)
+            forms += [{"instances": row} for row in rows]
+    for _, shapes in agreeing_shapes(signature.inputs, batch, columns=True):
         forms += [{"inputs": value} for value in _columns(elements, shapes)]
     return forms
 
@@ -110,8 +117,8 @@ def _columns(elements: Mapping[str, Schema], shapes: Mapping[str, Sizes]) -> lis
     return [*values.values(), named] if len(values) == 1 else [named]
 
 
-def _agreeing_shapes(
-    inputs: Mapping[str, TensorInfo], *, columns: bool = False
+def agreeing_shapes(
+    inputs: Mapping[str, TensorInfo], batch: int | None, *, columns: bool = False
 ) -> list[tuple[int | None, dict[str, Sizes]]]:
     """Shapes that go together, each with the number of instances where it isn't free.
 
@@ -123,10 +130,13 @@ def _agreeing_shapes(
     batches = {name: shape[:1] for name, shape in shapes.items()}
     several = columns and list(batches.values()).count((None,)) > 1
     found: list[tuple[int | None, dict[str, Sizes]]] = []
-    for batch in SMALL_SIZES if several else (None,):
+    for rows in SMALL_SIZES if several and batch is None else (batch,):
         for size in SMALL_SIZES if dynamic else (None,):
-            found.append((None, {name: _fill(shape, batch, size) for name, shape in shapes.items()}))
-    if len(dynamic) == 1 and dynamic[0][1] == 1:  # of a single instance the first dimension is free
+            filled = {name: _fill(shape, rows, size) for name, shape in shapes.items()}
+            found.append((None, filled))
+    if (
+        len(dynamic) == 1 and dynamic[0][1] == 1 and batch in (None, 1)
+    ):  # of a single instance the first dimension is free
         name = dynamic[0][0]
         lone = {other: _fill(shape, 1, None) for other, shape in shapes.items()}
         if lone[name][0] == 1:

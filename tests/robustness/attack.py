@@ -23,6 +23,8 @@ EXAMPLES = np.linspace(-1, 1, 2 * FEATURES, dtype=np.float32).reshape(2, FEATURE
 # Looks often for versions; no load balancer has to notice anything.
 FLAGS = ("--drain_delay_s=0", "--file_system_poll_wait_seconds=0.1", "--rest_api_read_timeout_in_ms=2000")
 TIMEOUT_S = 20.0
+# To read TensorFlow from a cold disk takes long.
+START_TIMEOUT_S = 300.0
 # What a process may grow by while it is attacked: arenas and caches that fill once.
 MOST_GROWTH_MB = 100
 MOST_OPEN_FILES = 40
@@ -70,10 +72,10 @@ class Attacked:
 
 
 @contextmanager
-def attacked(model: Path, folder: Path, *flags: str):
+def attacked(model: Path, folder: Path, *flags: str, engine: str = "onnxruntime"):
     """A server for `model` whose log lies in `folder`; stopped at the end, which must succeed."""
-    with ServerProcess(model, NAME, log=folder / "server.log", flags=(*FLAGS, *flags)) as process:
-        process.wait_until_available()
+    with ServerProcess(model, NAME, log=folder / "server.log", engine=engine, flags=(*FLAGS, *flags)) as process:
+        process.wait_until_available(START_TIMEOUT_S)
         yield Attacked(process)
         assert process.stop() == 0
 
@@ -83,6 +85,13 @@ def predict_rest(port: int) -> np.ndarray:
     request = Request(f"http://127.0.0.1:{port}/v1/models/{NAME}:predict", body)
     with urlopen(request, timeout=TIMEOUT_S) as answer:
         return np.array(json.load(answer)["predictions"])
+
+
+def scrape(port: int) -> str:
+    """The metrics, in Prometheus' text."""
+    with urlopen(f"http://127.0.0.1:{port}/monitoring/prometheus/metrics", timeout=TIMEOUT_S) as answer:
+        text: str = answer.read().decode()
+    return text
 
 
 def predict_request() -> PredictRequest:

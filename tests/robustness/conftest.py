@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from tests.robustness.attack import NAME, attacked
@@ -9,6 +12,15 @@ def model(tmp_path_factory):
     """The folder of a small model with explanations."""
     base_path = tmp_path_factory.mktemp("models") / NAME
     write_bundle(base_path, 1)
+    return base_path
+
+
+@pytest.fixture(scope="session")
+def saved_model(tmp_path_factory):
+    """The folder of the same model as a SavedModel, without explanations."""
+    base_path = tmp_path_factory.mktemp("saved_models") / NAME
+    command = [sys.executable, "-m", "tests.robustness.saved_model", str(base_path / "1")]
+    subprocess.run(command, check=True, capture_output=True)
     return base_path
 
 

@@ -178,3 +178,14 @@ def test_without_the_package_the_server_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(StartError, match=r"`otlp_endpoint` needs OpenTelemetry: .* Install whyserve's extra `tracing`"):
         Tracing("http://localhost:4317")
+
+
+def test_spans_that_a_full_queue_drops_make_no_record_each():
+    Tracing("http://127.0.0.1:1").close()
+    source = logging.getLogger("opentelemetry.sdk._shared_internal")
+    try:
+        source.warning("Queue full, dropping Span of the test.")
+        assert not source.isEnabledFor(logging.WARNING)
+        assert source.isEnabledFor(logging.ERROR)
+    finally:
+        source.setLevel(logging.NOTSET)

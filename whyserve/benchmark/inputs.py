@@ -1,20 +1,16 @@
 """Real inputs for the measurements: the requests that a bundle carries for warm-up."""
 
-import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from serving.engines.bundle import WARMUP_FILE
 from serving.grpc.tensors import decode_tensor
 from serving.protos.prediction_log_pb2 import PredictionLog
+from serving.tfrecord import read_records
 from serving.types import DEFAULT_SIGNATURE
 from whyserve.errors import CommandError
-
-WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
-# TFRecord: a length of 8 bytes and its checksum, the content, the content's checksum.
-LENGTH = struct.Struct("<Q")
-CHECKSUM_BYTES = 4
 
 
 def real_inputs(bundle: Path) -> dict[str, np.ndarray]:
@@ -30,22 +26,13 @@ def real_inputs(bundle: Path) -> dict[str, np.ndarray]:
         CommandError: There are none.
     """
     path = bundle / WARMUP_FILE
-    requests = [PredictionLog.FromString(content).predict_log.request for content in _records(path)]
+    records = read_records(path) if path.is_file() else ()
+    requests = [PredictionLog.FromString(content).predict_log.request for content in records]
     wanted = [request for request in requests if request.model_spec.signature_name in ("", DEFAULT_SIGNATURE)]
     if not wanted:
         raise CommandError(f"Expected warm-up requests for {DEFAULT_SIGNATURE} in {path}. Received: none")
     examples = [{name: decode_tensor(proto, name) for name, proto in request.inputs.items()} for request in wanted]
     return {name: np.concatenate([each[name] for each in examples]) for name in examples[0]}
-
-
-def _records(path: Path) -> Iterator[bytes]:
-    content = path.read_bytes() if path.is_file() else b""
-    offset = 0
-    while offset < len(content):
-        (length,) = LENGTH.unpack_from(content, offset)
-        start = offset + LENGTH.size + CHECKSUM_BYTES
-        yield content[start : start + length]
-        offset = start + length + CHECKSUM_BYTES
 
 
 def rows_of(sample: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:

@@ -23,10 +23,10 @@ from serving.rest.encode import encode_json
 from serving.rest.json_text import show
 from serving.rest.limits import Limits
 from serving.rest.replies import Reply
+from serving.rest.routes import V2Route
 from serving.rest.v2 import routes
 from serving.rest.v2.codec import decode_request, encode_reply
 from serving.rest.v2.compression import choose_coding, compress
-from serving.rest.v2.routes import V2Route
 from serving.types import EXPLAIN_SIGNATURE, ModelSpec
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """What the OpenAPI document says of the Open Inference Protocol."""
 
+from collections.abc import Callable
 from typing import Any
 
 from serving.inference_protocol.datatypes import DATATYPES
@@ -24,8 +25,23 @@ _ERRORS = {
 _OF_A_MODEL = ("400", "404", "405", "501")
 
 
-def v2_paths() -> Schema:
-    """The URLs of the protocol."""
+_VERBS = {
+    "infer": "The outputs of a signature, as tensors",
+    "explain": "The outputs of signature `explain`: the prediction, and the relevance of every input for it",
+}
+
+
+def v2_inference() -> dict[str, Callable[[str, str, Schema], Schema]]:
+    """For each verb what makes an operation of its identifier, the model's name and its body."""
+
+    def of_verb(summary: str) -> Callable[[str, str, Schema], Schema]:
+        return lambda identifier, name, content: _inference(identifier, f"{summary}: {name}", content)
+
+    return {f"{verb}V2": of_verb(summary) for verb, summary in _VERBS.items()}
+
+
+def v2_paths(*, general: bool = True) -> Schema:
+    """The URLs of the protocol; `general`: with inference by models whose signatures aren't described."""
     paths: Schema = {
         ROOT: {"get": _operation("getServerV2", "Name, version and extensions", "ServerV2", ("405",))},
         LIVE: {"get": _operation("getLivenessV2", "Answers as long as the process does", "LiveV2", ("405",))},
@@ -52,14 +68,8 @@ def v2_paths() -> Schema:
         ):
             operation = _operation(f"{operation_id}{suffix}", summary, reply, _OF_A_MODEL)
             paths[f"{base}{path}"] = {**shared, "get": operation}
-        for verb, summary in (
-            ("infer", "The outputs of a signature, as tensors"),
-            ("explain", "The outputs of signature `explain`: the prediction, and the relevance of every input for it"),
-        ):
-            operation = _operation(f"{verb}V2{suffix}", summary, "InferReplyV2", tuple(_ERRORS))
-            operation["requestBody"] = {"required": True, "content": _json("InferRequestV2")}
-            binary = {"schema": {"type": "string", "format": "binary"}}
-            operation["responses"]["200"]["content"]["application/octet-stream"] = binary
+        for verb, summary in _VERBS.items() if general else ():
+            operation = _inference(f"{verb}V2{suffix}", summary, _json("InferRequestV2"))
             paths[f"{base}/{verb}"] = {**shared, "post": operation}
     return paths
 
@@ -150,6 +160,14 @@ def _operation(operation_id: str, summary: str, reply: str, errors: tuple[str, .
     refused = {status: {"$ref": f"#/components/responses/{_ERRORS[status]}"} for status in errors}
     answer = {"description": "The answer", "content": _json(reply)}
     return {"operationId": operation_id, "summary": summary, "responses": {"200": answer, **refused}}
+
+
+def _inference(operation_id: str, summary: str, content: Schema) -> Schema:
+    operation = _operation(operation_id, summary, "InferReplyV2", tuple(_ERRORS))
+    operation["requestBody"] = {"required": True, "content": content}
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    operation["responses"]["200"]["content"]["application/octet-stream"] = binary
+    return operation
 
 
 def _json(schema: str) -> Schema:

@@ -1,14 +1,13 @@
 """URLs of the Open Inference Protocol."""
 
 import re
-from dataclasses import dataclass
 from urllib.parse import unquote
 
 from serving.errors import Code, ServingError
 from serving.inference_protocol.description import NOT_SERVED
 from serving.inference_protocol.requests import model_spec
 from serving.rest.replies import HttpError
-from serving.rest.routes import Route, check_method
+from serving.rest.routes import V2Route, check_method
 
 ROOT = "/v2"
 LIVE = "/v2/health/live"
@@ -43,14 +42,6 @@ _NOT_SERVED = {
     "trace": re.compile(r"/v2(?:/models/[^/]+)?/trace/setting"),
     "log": re.compile(r"/v2/logging"),
 }
-
-
-@dataclass(frozen=True)
-class V2Route(Route):
-    """A route of this protocol. `name` and `version` are as the URL has them: the body may name a signature too."""
-
-    name: str = ""
-    version: str = ""
 
 
 def find_v2_route(method: str, path: str, shown: str) -> V2Route:

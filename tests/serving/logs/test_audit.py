@@ -182,7 +182,7 @@ def test_a_line_that_a_killed_server_left_unfinished_is_cut_off(tmp_path):
     write(path, explained())
     whole = path.read_bytes()
     path.write_bytes(whole + b'{"time":')
-    assert verify_audit_log(path).error == "Line 3 is no line of an audit log."
+    assert verify_audit_log(path).error == "Line 3 is cut off."
     write(path, explained())
     assert path.read_bytes().startswith(whole)
     assert verify_audit_log(path).num_lines == 4

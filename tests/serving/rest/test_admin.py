@@ -73,7 +73,7 @@ def test_a_model_is_added_asked_changed_and_removed(root):
 @pytest.mark.parametrize(
     ("method", "url", "body", "status", "error"),
     [
-        ("PUT", "models/c", {"base_path": "/nowhere"}, 400, "1 model(s) did not become available: {{name: c} due to"),
+        ("PUT", "models/c", {"base_path": "/nowhere"}, 409, "1 model(s) did not become available: {{name: c} due to"),
         ("PUT", "models/c", {"base_path": "c"}, 400, "Expected model c to have an absolute path or URI"),
         ("PUT", "models/c", [1], 400, "JSON Value: "),
         ("PUT", "models/a", {"base_path": "/x", "name": "b"}, 400, "`name` must be that of the URL"),

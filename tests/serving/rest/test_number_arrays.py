@@ -69,6 +69,7 @@ def test_numbers_beyond_float32_are_infinity_as_they_are_in_lists():
         [[1, 2], [3, None]],
         [[1, 2], [3, True]],
         [[]],
+        [[1.0], []],
         [],
         [{"x": [1, 2]}, {"x": [3, 4]}],
         {"x": [1, 2]},

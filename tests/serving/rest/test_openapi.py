@@ -53,7 +53,8 @@ def test_every_operation_has_a_name_of_its_own_and_says_what_it_answers() -> Non
 
 def test_every_parameter_of_a_path_is_declared() -> None:
     for path, item in DOCUMENT["paths"].items():
-        declared = {reference["$ref"].rsplit("/", 1)[1] for reference in item.get("parameters", ())}
+        names = [reference["$ref"].rsplit("/", 1)[1] for reference in item.get("parameters", ())]
+        declared = {DOCUMENT["components"]["parameters"][name]["name"] for name in names}
         assert declared == set(re.findall(r"{(\w+)}", path))
 
 

@@ -123,7 +123,7 @@ def test_rest_asks_for_a_token_and_minds_its_scopes(tmp_path, tokens):
             document = (await client.get("/openapi.json", headers=bearer(READER))).json()
             assert document["security"] == [{"token": []}]
             assert document["paths"]["/readyz"]["get"]["security"] == []
-            assert {"401", "403"} <= set(document["paths"]["/v1/models/{name}:predict"]["post"]["responses"])
+            assert {"401", "403"} <= set(document["paths"]["/v1/models/dense:predict"]["post"]["responses"])
 
     run(test)
 

@@ -233,9 +233,9 @@ def default_composite(
     """The composite that the literature prefers for a model with these kinds of layers.
 
     Convolutions: a rule that favours positive contributions, epsilon for the dense layers on top, and `z_box` for the
-    first one where the bounds of the input are known (Montavon et al. 2019; Kohlbrenner et al. 2020 find such composites
-    the most faithful). `epsilon_gamma_box` is that. Without bounds `epsilon_plus` stands in: it leaves a pixel of value 0
-    without relevance. Epsilon alone where there is no convolution.
+    first one where the bounds of the input are known (Montavon et al. 2019; Kohlbrenner et al. 2020 find such
+    composites the most faithful). `epsilon_gamma_box` is that. Without bounds `epsilon_plus` stands in: it leaves a
+    pixel of value 0 without relevance. Epsilon alone where there is no convolution.
 
     Args:
         kinds: Kinds of the model's layers with weights.

@@ -123,8 +123,24 @@ class Walk:
         raise UnsupportedOperationError(op.type, self.trace.layer(op), reason or REASONS.get(op.type, ""))
 
     def is_preprocessing(self, tensor: tf.Tensor) -> bool:
-        """The tensor is an element-wise function of an input: no layer with weights lies between them."""
-        return id(tensor) not in self._above and tensor.op.type in ELEMENTWISE
+        """The tensor is an element-wise function of an input: no layer with weights lies between them.
+
+        A token's embedding is none: what is added to it, as a position's is, takes its share of the sum.
+        """
+        return id(tensor) not in self._above and tensor.op.type in ELEMENTWISE and not self._reads_a_table(tensor)
+
+    def _reads_a_table(self, tensor: tf.Tensor) -> bool:
+        """Rows of a constant table, picked by an input, lie below the tensor."""
+        pending, seen = [tensor], set()
+        while pending:
+            op = pending.pop().op
+            if op.name in seen or op.name not in self.trace.positions:
+                continue
+            seen.add(op.name)
+            if op.type in {"GatherV2", "ResourceGather"} and not self.trace.is_signal(op.inputs[0]):
+                return True
+            pending.extend(op.inputs)
+        return False
 
     def is_raw(self, tensor: tf.Tensor) -> bool:
         """No layer with weights lies between the tensor and the inputs."""

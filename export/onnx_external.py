@@ -49,7 +49,7 @@ class WeightsFile:
             dims=data.shape,
             data_location=onnx.TensorProto.EXTERNAL,
         )
-        offset, length = self._place(data.astype(data.dtype.newbyteorder("<"), copy=False))
+        offset, length = self._place(data.reshape(-1).view(np.uint8))
         for key, entry in (("location", self._path.name), ("offset", offset), ("length", length)):
             tensor.external_data.add(key=key, value=str(entry))
         return tensor
@@ -77,16 +77,15 @@ class WeightsFile:
         if self._file is not None:
             self._file.flush()
 
-    def _place(self, data: np.ndarray) -> tuple[int, int]:
-        """Offset and length of the data in the file, written unless it is there."""
-        content = memoryview(data).cast("B")
-        key = hashlib.sha256(content).digest()
+    def _place(self, content: np.ndarray) -> tuple[int, int]:
+        """Offset and length of the bytes in the file, written unless they are there."""
+        key = hashlib.sha256(content.data).digest()
         if key not in self._places:
             if self._file is None:
                 self._file = self._path.open("wb")
             self._file.write(bytes(-self._file.tell() % _ALIGNMENT))
             self._places[key] = self._file.tell(), len(content)
-            self._file.write(content)
+            self._file.write(content.data)
         return self._places[key]
 
     def __enter__(self) -> Self:

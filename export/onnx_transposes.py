@@ -13,7 +13,7 @@ from tf2onnx.optimizer.transpose_optimizer import TransposeOptimizer, invert_per
 
 
 @final
-class Transpositions(TransposeOptimizer):  # type: ignore[misc]  # tf2onnx has no types
+class Transpositions(TransposeOptimizer):
     """What tf2onnx's pass of that name does, in time that grows with the size of the graph and not its square."""
 
     def pre_optimize_action(self) -> None:

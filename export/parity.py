@@ -305,7 +305,7 @@ class _Ledger:
         jumps = np.zeros(len(differences), bool)
         if beyond.any() and self._probe is not None:
             rounding = self._rounding(pair.case, self._probe)
-            further = beyond.reshape(len(beyond), -1).any(axis=1)
+            further = np.asarray(beyond.reshape(len(beyond), -1).any(axis=1))
             jumps = rounding.decides(pair.output, per_example(differences), further)
         left_out = beyond & jumps.reshape(-1, *[1] * (differences.ndim - 1))
         counted = np.where(left_out, 0.0, differences)

@@ -80,10 +80,13 @@ def generated_samples(model: keras.Model, specs: Mapping[str, tf.TensorSpec]) ->
     below the smallest vocabulary of the model's embeddings; strings from a few words.
     """
     vocabulary = _vocabulary(model)
-    kinds = _KINDS if any(spec.dtype.is_floating for spec in specs.values()) else ("generated integers",)
+    kinds: tuple[str, ...] = (
+        _KINDS if any(spec.dtype.is_floating for spec in specs.values()) else ("generated integers",)
+    )
     generator = np.random.default_rng(_SEED)
     rows = max(2, _rows(specs) // 2)  # there are several batches
-    kinds = kinds[: max(2, _rows(specs) - 3)]  # of big inputs fewer: each costs a dozen explanations
+    # Of big inputs fewer: each costs a dozen explanations.
+    kinds = kinds[: max(2, len(kinds) - 2 * (MAX_ROWS - _rows(specs)))]
     batches = [
         Batch(kind, {name: _generated(kind, spec, rows, vocabulary, generator) for name, spec in specs.items()})
         for kind in kinds

@@ -71,13 +71,28 @@ def _only_consumer(op: tf.Operation, trace: Trace) -> tf.Operation | None:
 
 
 def _block_padding(before: tf.Operation, after: tf.Operation, trace: Trace) -> str | tuple[tuple[int, int], ...] | None:
-    """The padding of a dilated convolution: what is padded in and not cropped; of unknown image sizes, `SAME`."""
+    """The padding of a dilated convolution: what is padded in and not cropped.
+
+    Of unknown sizes only what is padded in front is known: nothing where the convolution's padding is `VALID`, as below
+    the padding of a causal one, something where it is `SAME` (or where both are alike: a kernel of one element).
+    """
     if not (trace.is_constant(before.inputs[2]) and trace.is_constant(after.inputs[2])):
-        return "SAME"
+        starts = _first_column(before.inputs[2], trace)
+        return None if starts is None else "SAME" if any(starts) else "VALID"
     padded, cropped = trace.value(before.inputs[2]), trace.value(after.inputs[2])
     if (padded < cropped).any():
         return None
     return tuple((int(first), int(last)) for first, last in padded - cropped)
+
+
+def _first_column(pairs: tf.Tensor, trace: Trace) -> list[int] | None:
+    """The first number of each pair of a tensor that is packed of pairs; None where one isn't known."""
+    while pairs.op.type in {"Identity", "StridedSlice"}:
+        pairs = pairs.op.inputs[0]
+    rows = [row.op for row in pairs.op.inputs] if pairs.op.type == "Pack" else []
+    if not rows or not all(row.type == "Pack" and trace.is_constant(row.inputs[0]) for row in rows):
+        return None
+    return [int(trace.value(row.inputs[0])) for row in rows]
 
 
 @final

@@ -71,12 +71,19 @@ def is_structure(tensor: tf.Tensor, op: tf.Operation, walk: "Walk") -> bool:
     """The factor of a product is a graph's adjacency or the weights of its edges, given as an input.
 
     It comes from an input of its own without a layer with weights between. An adjacency is the square matrix that
-    another is multiplied with from the left; weights of edges scale the rows of what is then summed by segments.
+    another is multiplied with from the left; weights of edges scale the rows of what is then summed by segments. The
+    other factor may have come through the same structure before, in a layer below.
     """
+    if not _looks_like_structure(tensor, op, walk):
+        return False
+    others = [op.inputs[p] for p in walk.trace.signals(op) if op.inputs[p] is not tensor]
+    return not walk.sources(tensor) & _signal_sources(others, walk)
+
+
+def _looks_like_structure(tensor: tf.Tensor, op: tf.Operation, walk: "Walk") -> bool:
+    """It has the form of structure, whatever input it comes from."""
     others = [op.inputs[p] for p in walk.trace.signals(op) if op.inputs[p] is not tensor]
     if not others or not walk.is_raw(tensor):
-        return False
-    if walk.sources(tensor) & frozenset().union(*(walk.sources(other) for other in others)):
         return False
     if op.type == "SparseTensorDenseMatMul":
         return True
@@ -84,6 +91,23 @@ def is_structure(tensor: tf.Tensor, op: tf.Operation, walk: "Walk") -> bool:
         return _one_for_a_row(tensor, others[0]) and _is_summed_by_segments(op, walk)
     square = tensor.shape.rank is not None and tensor.shape.rank >= 2 and tensor.shape[-1] == tensor.shape[-2]
     return bool(square and op.type.startswith(("MatMul", "BatchMatMul")) and op.inputs[0] is tensor)
+
+
+def _signal_sources(tensors: list[tf.Tensor], walk: "Walk") -> frozenset[str]:
+    """The inputs that tensors come from by other ways than as structure."""
+    found: set[str] = set()
+    pending, seen = list(tensors), set()
+    while pending:
+        current = pending.pop()
+        if id(current) in seen or not walk.trace.is_signal(current):
+            continue
+        seen.add(id(current))
+        op = current.op
+        if op.name not in walk.trace.positions:
+            found |= walk.sources(current)
+        else:
+            pending.extend(t for t in op.inputs if not _looks_like_structure(t, op, walk))
+    return frozenset(found)
 
 
 def _one_for_a_row(tensor: tf.Tensor, rows: tf.Tensor) -> bool:

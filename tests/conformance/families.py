@@ -20,6 +20,7 @@ class Positions(layers.Layer):
     def __init__(self, longest=24, **options):
         super().__init__(**options)
         self.longest = longest
+        self.supports_masking = True
 
     def build(self, shape):
         self.table = self.add_weight(shape=(self.longest, shape[-1]), name="table")
@@ -31,9 +32,14 @@ class Positions(layers.Layer):
         return keras.KerasTensor(h.shape, h.dtype)
 
 
+def _input(shape, name):
+    """In the precision of the policy's variables."""
+    return keras.Input(shape, name=name, dtype=keras.config.dtype_policy().variable_dtype)
+
+
 def residual():
     """Residual blocks with batch normalization before and after convolutions, and squeeze-and-excitation."""
-    x = keras.Input((8, 8, 2), name="x")
+    x = _input((8, 8, 2), "x")
     h = layers.Conv2D(6, 3, padding="same", use_bias=False)(layers.Rescaling(0.5, 0.1)(x))
     h = layers.ReLU()(layers.BatchNormalization()(h))
     y = layers.Conv2D(6, 3, padding="same")(layers.Activation("silu")(layers.BatchNormalization()(h)))
@@ -49,7 +55,7 @@ def residual():
 
 def convolutions():
     """Depthwise, separable, grouped, dilated and transposed convolutions."""
-    x = keras.Input((9, 9, 4), name="x")
+    x = _input((9, 9, 4), "x")
     h = layers.DepthwiseConv2D(3, padding="same", depth_multiplier=2, activation="relu")(x)
     h = layers.Conv2D(8, 3, groups=2, activation="elu")(h)
     h = layers.SeparableConv2D(6, 3, padding="same", dilation_rate=2, activation="gelu")(h)
@@ -61,7 +67,7 @@ def convolutions():
 
 def causal():
     """Dilated causal convolutions with residual connections, as WaveNet has them; the length is free."""
-    x = keras.Input((None, FEATURES), name="x")
+    x = _input((None, FEATURES), "x")
     h = layers.Conv1D(WIDTH, 2, padding="causal")(x)
     for rate in (1, 2):
         y = layers.Conv1D(WIDTH, 2, padding="causal", dilation_rate=rate, activation="tanh")(h)
@@ -72,10 +78,12 @@ def causal():
 
 def recurrent():
     """Stacked LSTM, GRU of both forms and SimpleRNN, a dense layer at each step between; the length is free."""
-    x = keras.Input((None, FEATURES), name="x")
+    x = _input((None, FEATURES), "x")
     h = layers.LSTM(5, return_sequences=True)(x)
     h = layers.TimeDistributed(layers.Dense(5, activation="relu"))(h)
-    h = layers.Add()([layers.GRU(4, return_sequences=True)(h), layers.GRU(4, reset_after=False, return_sequences=True)(h)])
+    h = layers.Add()(
+        [layers.GRU(4, return_sequences=True)(h), layers.GRU(4, reset_after=False, return_sequences=True)(h)]
+    )
     return keras.Model(x, layers.Dense(3)(layers.SimpleRNN(5)(h)))
 
 
@@ -105,7 +113,7 @@ def transformer():
 
 def decoder():
     """A causal block that normalizes first, with fewer keys than queries and a gated MLP (Touvron et al. 2023)."""
-    x = keras.Input((None, WIDTH), name="x")
+    x = _input((None, WIDTH), "x")
     h = layers.Dense(WIDTH)(x)
     y = layers.RMSNormalization()(h)
     h = layers.Add()([h, layers.GroupQueryAttention(4, 4, 2)(y, y, use_causal_mask=True)])
@@ -117,8 +125,8 @@ def decoder():
 
 def graph_convolution():
     """Two graph convolutions (Kipf and Welling 2017) with the adjacency as an input."""
-    x = keras.Input((graph_models.NODES, graph_models.FEATURES), name="x")
-    a = keras.Input((graph_models.NODES, graph_models.NODES), name="a")
+    x = _input((graph_models.NODES, graph_models.FEATURES), "x")
+    a = _input((graph_models.NODES, graph_models.NODES), "a")
     h = x
     for units in (6, 5):
         h = layers.ReLU()(keras.ops.matmul(a, layers.Dense(units)(h)))
@@ -126,19 +134,23 @@ def graph_convolution():
 
 
 def message_passing():
-    """Messages along edges, added up where they arrive."""
-    return graph_models.message_passing(keras.config.floatx() if _policy() is None else _policy())
-
-
-def _policy():
-    return keras.config.dtype_policy().name
+    """A message of each edge from both of its ends, added up where it arrives."""
+    x = _input((graph_models.NODES, graph_models.FEATURES), "x")
+    ends = keras.Input((graph_models.EDGES, 2), name="edges", dtype="int32")
+    source, target = (graph_models.Messages()(x, ends[..., side]) for side in (0, 1))
+    messages = layers.Dense(6, activation="relu")(layers.Concatenate()([source, target]))
+    h = layers.Concatenate()([x, graph_models.Gathered()(messages, ends[..., 1])])
+    h = layers.GlobalAveragePooling1D()(layers.Dense(6, activation="relu")(h))
+    return keras.Model([x, ends], layers.Dense(3)(h))
 
 
 def shared():
     """Two inputs through one nested model, two outputs."""
-    inner_input = keras.Input((6,))
-    inner = keras.Model(inner_input, layers.Dense(5, activation="tanh")(layers.Dense(8, activation="relu")(inner_input)))
-    x, y = keras.Input((6,), name="x"), keras.Input((6,), name="y")
+    inner_input = _input((6,), None)
+    inner = keras.Model(
+        inner_input, layers.Dense(5, activation="tanh")(layers.Dense(8, activation="relu")(inner_input))
+    )
+    x, y = _input((6,), "x"), _input((6,), "y")
     left, right = inner(x), inner(y)
     both = layers.Concatenate()([layers.Subtract()([left, right]), layers.Average()([left, right])])
     both = layers.Concatenate()([both, layers.Maximum()([left, right])])

@@ -8,9 +8,6 @@ import tensorflow as tf
 from explain import build_explainer
 from tests.conformance.cases import Case, double_model, model_in
 
-# Composites that explain a model with attention; where there is none they are what `epsilon` is.
-GATED = "cp_lrp"
-
 
 class Explanation:
     """An explainer's `explain` for any batch and length, and its `audit`.

@@ -126,3 +126,15 @@ def test_float32_accounts_to_rounding():
         size = np.abs(out) + sum(np.abs(part) for part in parts) + 1.0
         # A few hundred terms of float32 that partly cancel.
         assert (np.abs(out - sum(parts)) <= 1e-4 * size).all(), step
+
+
+def test_a_dense_layer_on_images_accounts_step_by_step():
+    """Inside, batch and positions are one axis: what an example received isn't held against shares of the batch."""
+
+    def build(x):
+        return layers.Dense(3)(layers.GlobalAveragePooling2D()(layers.Dense(16, activation="gelu")(x)))
+
+    explainer = build_explainer(functional(build, (2, 2, 4)), composite="epsilon")
+    for step, account in accounts(explainer, signal(5, 2, 2, 4)).items():
+        passed_on = sum(account[what] for what in WHAT[1:])
+        np.testing.assert_allclose(account["relevance_out"], passed_on, atol=1e-9, err_msg=step)

@@ -86,8 +86,9 @@ class _Pass:
         return result
 
     def result(self, operation, *arguments, **options):
-        x = arguments[0]
-        kind = type(operation)
+        x, kind = arguments[0], type(operation)
+        if not isinstance(operation, keras.layers.Layer) and not x.dtype.is_floating:
+            return operation(*arguments, **options)  # masks, positions
         if isinstance(operation, (keras.Model, keras.Sequential)):
             inner = operation._functional if isinstance(operation, keras.Sequential) else operation
             return self.run(inner, arguments)

@@ -83,12 +83,12 @@ def test_a_body_in_chunks_beyond_the_limit_is_refused(server):
 
 
 def test_a_small_body_that_inflates_beyond_the_limit_is_refused(server):
-    bomb = gzip.compress(b"[" + b"1," * 50_000_000 + b"1]")
+    bomb = gzip.compress(b"[" + b"1," * 50_000_000 + b"1]", mtime=0)
     assert len(bomb) < 200_000
     assert status(post(server, bomb, b"Content-Encoding: gzip")) == 413
 
 
-@pytest.mark.parametrize("content", [b"\x1f\x8b", gzip.compress(BODY)[:-9], b"\x1f\x8b\x08" + bytes(100)])
+@pytest.mark.parametrize("content", [b"\x1f\x8b", gzip.compress(BODY, mtime=0)[:-9], b"\x1f\x8b\x08" + bytes(100)])
 def test_broken_gzip_is_refused(server, content):
     assert status(post(server, content, b"Content-Encoding: gzip")) == 400
 

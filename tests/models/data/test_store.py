@@ -8,7 +8,7 @@ import pytest
 from models.data.store import RemoteFile, cache_folder, fetch
 from models.errors import DataSetCorruptError, DataSetUnavailableError
 
-CONTENT = gzip.compress(b"pixels" * 1000)
+CONTENT = gzip.compress(b"pixels" * 1000, mtime=0)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 

@@ -47,7 +47,7 @@ def _passes_whole(op: tf.Operation, walk: "Walk") -> bool:
 
 def _share(op: tf.Operation, signals: list[int], relevance: Relevance, walk: "Walk") -> None:
     """R_a = a c with c = R / (y + epsilon s(y)); what isn't a signal is a bias and absorbs b c."""
-    y = relevance.rectified if relevance.rectified is not None else widen(op.outputs[0])
+    y = widen(op.outputs[0] if relevance.rectified is None else relevance.rectified)
     non_negative = relevance.rectified is not None
     c = quotient(relevance, y, NORM_EPSILON, non_negative=non_negative)
     for position in signals:

@@ -86,6 +86,7 @@ def relevance_of(result):
 
 def worst(actual, expected):
     """Largest deviation in units of the largest relevance of each example, the worst of all."""
+    expected = np.asarray(expected, np.float64)  # 1e-300 is zero in single precision
     axes = tuple(range(1, expected.ndim))
     scale = np.maximum(np.abs(expected).max(axis=axes, keepdims=True), 1e-300)
     return float((np.abs(actual - expected) / scale).max())

@@ -163,7 +163,8 @@ TENSORFLOW_CASES = [
 @pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "shape", "serialized"), TENSORFLOW_CASES)
 def test_values_and_texts_are_those_of_tensorflow_s_parser(dtype, shape, serialized):
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     kind = tf.string if dtype == "object" else tf.dtypes.as_dtype(dtype)
     try:
         expected: Any = tf.io.parse_example(serialized, {"x": tf.io.FixedLenFeature(shape, kind)})["x"].numpy()
@@ -178,7 +179,8 @@ def test_values_and_texts_are_those_of_tensorflow_s_parser(dtype, shape, seriali
 
 @pytest.mark.slow
 def test_a_dynamic_dimension_is_read_as_tensorflow_reads_one():
-    tf = pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
     feature = {"x": tf.io.FixedLenSequenceFeature([2], tf.float32, allow_missing=True)}
     serialized = [example(x=[1.0, 2.0, 3.0, 4.0])]
     np.testing.assert_array_equal(parse((None, 2), *serialized), tf.io.parse_example(serialized, feature)["x"].numpy())

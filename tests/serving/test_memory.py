@@ -13,7 +13,9 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
 
 
-@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="reads what Linux tells of a process's memory under /proc"
+)
 def test_memory_below_something_that_stays_goes_back_to_the_machine():
     blocks = [np.ones(BLOCK, np.uint8) for _ in range(1000)]
     kept = blocks[::100]

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import grpc
 import pytest
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 from serving.errors import StartError
 from serving.tracing import Tracing
@@ -17,10 +18,6 @@ from tests.serving.test_observation import EXPLAIN, PREDICT, ROWS, SPAN, TRACE, 
 from tests.serving.test_server import HOST, X, ask_grpc, free_ports, options, rest, run, running
 
 __all__ = ["options"]
-
-pytest.importorskip("opentelemetry.sdk")
-
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
 
 
 class Collector(trace_service_pb2_grpc.TraceServiceServicer):

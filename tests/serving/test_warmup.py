@@ -213,7 +213,6 @@ def test_the_warm_up_file_of_a_bundle_may_be_another_than_the_exported_one(tmp_p
 
 @pytest.mark.slow
 def test_a_saved_model_runs_its_records_through_its_own_parsing(tmp_path):
-    pytest.importorskip("tensorflow")
     from serving.engines.tensorflow import TensorFlowEngine
 
     write_examples_model(tmp_path, 1)

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,13 @@ def run_whyserve(*arguments, status=0, cwd=ROOT):
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd)
     assert result.returncode == status, result.stderr[-3000:]
     return result
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interruptible():
+    """Lets processes that the tests start be interrupted: what a shell runs in the background ignores SIGINT."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,6 @@ def onnx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 @pytest.fixture(scope="package")
 def tensorflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """Serves the SavedModels `half_plus_two` (versions 1 and 2) and `other`, see `write_examples_model`."""
-    pytest.importorskip("tensorflow")
     from serving.engines.tensorflow import TensorFlowEngine
 
     root: Path = tmp_path_factory.mktemp("saved_models")

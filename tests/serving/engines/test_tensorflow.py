@@ -16,7 +16,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def tf():
-    return pytest.importorskip("tensorflow")
+    import tensorflow as tf
+
+    return tf
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +256,7 @@ def test_a_gpu_that_is_not_there_is_an_error(tf, half_plus_two):
     from serving.engines.tensorflow import TensorFlowEngine
 
     if tf.config.list_physical_devices("GPU"):
-        pytest.skip("there is a GPU")
+        pytest.skip("says what happens without a GPU, and there is one")
     with pytest.raises(ServingError, match=r"A GPU was asked for.* must be usable by TensorFlow") as refused:
         TensorFlowEngine(device="cuda").load(half_plus_two)
     assert refused.value.code == Code.FAILED_PRECONDITION

@@ -9,7 +9,9 @@ pytestmark = pytest.mark.slow  # imports TensorFlow
 
 @pytest.fixture(scope="module")
 def config_proto():
-    return pytest.importorskip("tensorflow").compat.v1.ConfigProto
+    import tensorflow as tf
+
+    return tf.compat.v1.ConfigProto
 
 
 def make(config_proto, *, base="", gpu=True, **settings):

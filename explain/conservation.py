@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
+import numpy as np
 import tensorflow as tf
+
+# The entries of an account. `relevance_within` is the part of `relevance_in` that goes to operations of the same layer:
+# what enters and leaves a layer is the sum over its operations less that. What is not conserved is
+# relevance_out - relevance_in - absorbed_bias - absorbed_stabilizer.
+ENTRIES = ("relevance_out", "relevance_in", "absorbed_bias", "absorbed_stabilizer", "relevance_within")
 
 
 def total(tensor: tf.Tensor) -> tf.Tensor:
@@ -15,55 +21,76 @@ def total(tensor: tf.Tensor) -> tf.Tensor:
 @final
 @dataclass
 class Step:
-    """One operation's account; each entry is `(batch,)`. What is not conserved is out - in - absorbed.
-
-    `relevance_within` is the part of `relevance_in` that goes to operations of the same layer: what enters and leaves a
-    layer is the sum over its operations less that.
-    """
+    """One operation's account: of each entry the tensors that belong to it, summed over all axes but the first."""
 
     layer: str
     operation: str
     rule: str
-    relevance_out: tf.Tensor
-    relevance_in: tf.Tensor | None = None
-    absorbed_bias: tf.Tensor | None = None
-    absorbed_stabilizer: tf.Tensor | None = None
-    relevance_within: tf.Tensor | None = None
+    sums: Mapping[str, Sequence[tf.Tensor]]
 
 
 @final
 @dataclass
 class Audit:
-    """The accounts of a whole relevance pass, from the output down.
+    """The accounts of a whole relevance pass, from the output down."""
 
-    Args:
-        batch: Number of examples, a scalar int32 tensor.
-    """
-
-    batch: tf.Tensor
     steps: list[Step] = field(default_factory=list)
 
-    def per_example(self, account: Mapping[str, Sequence[tf.Tensor]]) -> dict[str, tf.Tensor]:
-        """Sums for each example, `(batch,)`, of the tensors of each entry of one step's account.
-
-        Where one of them isn't batch first (time is, or batch and positions are one axis, as inside a `Dense` on
-        images), all are summed whole and put down in equal parts: only so is what one example received held against
-        what the same passed on.
-        """
-        tensors = [tensor for entry in account.values() for tensor in entry]
-        batch_first = tf.reduce_all([tf.equal(tf.shape(tensor)[0], self.batch) for tensor in tensors])
-        return {what: tf.add_n([self._sums(t, batch_first) for t in entry]) for what, entry in account.items()}
-
-    def _sums(self, tensor: tf.Tensor, batch_first: tf.Tensor) -> tf.Tensor:
-        even = tf.reduce_sum(tensor) / tf.cast(self.batch, tensor.dtype)
-        return tf.cond(batch_first, lambda: total(tensor), lambda: tf.fill([self.batch], even))
+    def enter(self, layer: str, operation: str, rule: str, account: Mapping[str, Sequence[tf.Tensor]]) -> None:
+        """Enters the account of one step, for each of its entries the tensors, of any shape, that it is the sum of."""
+        sums = {what: [_rows(tensor) for tensor in tensors] for what, tensors in account.items()}
+        self.steps.append(Step(layer, operation, rule, sums))
 
     def tensors(self) -> dict[str, tf.Tensor]:
-        """The accounts as named tensors, `<position>/<layer>/<operation>/<rule>/<what>`, in the order of the pass."""
-        result = {}
-        for position, step in enumerate(self.steps):
-            prefix = f"{position:04d}/{step.layer.replace('/', '.')}/{step.operation}/{step.rule}"
-            for what in ("relevance_out", "relevance_in", "absorbed_bias", "absorbed_stabilizer", "relevance_within"):
-                value = getattr(step, what)
-                result[f"{prefix}/{what}"] = tf.zeros_like(step.relevance_out) if value is None else value
-        return result
+        """The sums by `<position>/<layer>/<operation>/<rule>/<entry>/<number>`, for `accounts` to read."""
+        return {
+            f"{position:04d}/{step.layer.replace('/', '.')}/{step.operation}/{step.rule}/{what}/{number}": tensor
+            for position, step in enumerate(self.steps)
+            for what, tensors in step.sums.items()
+            for number, tensor in enumerate(tensors)
+        }
+
+
+def accounts(sums: Mapping[str, np.ndarray], examples: int) -> dict[str, np.ndarray]:
+    """The accounts of each example from the values of `Audit.tensors`.
+
+    Where a tensor of a step isn't batch first (time is, or batch and positions are one axis, as inside a `Dense` on
+    images), all of them are summed whole and put down in equal parts: only so is what one example received held against
+    what the same passed on.
+
+    Args:
+        sums: Vectors by the names that `Audit.tensors` gives them.
+        examples: Their number, the size of the batch.
+
+    Returns:
+        `(batch,)` arrays by `<position>/<layer>/<operation>/<rule>/<entry>`, all entries of every step, in order.
+    """
+    steps: dict[str, dict[str, list[np.ndarray]]] = {}
+    for name in sorted(sums):
+        step, what, _ = name.rsplit("/", 2)
+        steps.setdefault(step, {}).setdefault(what, []).append(sums[name])
+    return {
+        f"{step}/{what}": value
+        for step, entries in steps.items()
+        for what, value in _account(entries, examples).items()
+    }
+
+
+def _account(entries: Mapping[str, Sequence[np.ndarray]], examples: int) -> dict[str, np.ndarray]:
+    vectors = [vector for entry in entries.values() for vector in entry]
+    batch_first = all(len(vector) == examples for vector in vectors)
+    nothing = np.zeros(examples, vectors[0].dtype)
+
+    def one(vector: np.ndarray) -> np.ndarray:
+        return vector if batch_first else np.full(examples, vector.sum() / examples, vector.dtype)
+
+    return {what: sum((one(vector) for vector in entries.get(what, ())), nothing) for what in ENTRIES}
+
+
+def _rows(tensor: tf.Tensor) -> tf.Tensor:
+    """Sums over all axes but the first, a vector."""
+    if tensor.shape.rank is None:
+        return total(tensor)
+    if tensor.shape.rank == 0:
+        return tf.reshape(tensor, [1])
+    return tf.reduce_sum(tensor, axis=list(range(1, tensor.shape.rank)))

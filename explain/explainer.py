@@ -141,8 +141,8 @@ class Explainer:
         return self._explain(trace_model(self._model, inputs, self._derived), target, None)
 
     def audit(self, inputs: Mapping[str, tf.Tensor], target: tf.Tensor) -> dict[str, tf.Tensor]:
-        """The accounts of the relevance pass, step by step, as `explain.conservation.Audit` names them."""
-        audit = Audit(batch=tf.shape(next(iter(inputs.values())))[0])
+        """The sums that `explain.conservation.accounts` makes the accounts of the pass from, step by step."""
+        audit = Audit()
         self._explain(trace_model(self._model, inputs, self._derived), target, audit)
         return audit.tensors()
 

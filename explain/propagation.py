@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from explain.canonize import fold
 from explain.composites import Composite
-from explain.conservation import Audit, Step
+from explain.conservation import Audit
 from explain.constants import run_operation
 from explain.errors import UnsupportedOperationError
 from explain.linear_map import AffineMap
@@ -255,10 +255,5 @@ class Walk:
         if within := [r.value() for r in self._sent if self._layer(r.tensor.op) == layer]:
             account["relevance_within"] = within
         account.update((what, [value]) for what, value in self._absorbed.items())
-        step = Step(
-            layer=layer,
-            operation=node.linear.op.type if node else call.kind if call else op.type,
-            rule=rule,
-            **self.audit.per_example(account),
-        )
-        self.audit.steps.append(step)
+        operation = node.linear.op.type if node else call.kind if call else op.type
+        self.audit.enter(layer, operation, rule, account)

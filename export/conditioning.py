@@ -1,9 +1,9 @@
-"""Examples that rounding decides: no two programs agree on them, and neither is wrong.
+"""How far rounding decides an explanation: there no two programs agree, and neither is wrong.
 
-Relevance isn't continuous in the inputs: the winner of a max-pooling window takes it all, and a hair's breadth between
-two elements decides who that is. A sigmoid far from zero turns the rounding of its score into as large a part of
-itself. Such an example is known by changing its inputs by their own rounding error: what one and the same program
-computes then changes as much as two programs differ.
+Relevance may be badly conditioned: a sum of two branches that nearly cancel divides by what is left, and hands on a
+thousand times the rounding of its inputs. And it isn't continuous: the winner of a max-pooling window takes it all, a
+ReLU over such a sum is on or off, and a hair's breadth decides. Both are known by changing the inputs by about what a
+layer's sums lose: what one and the same program computes then changes as much as two programs differ.
 """
 
 from typing import final
@@ -13,23 +13,10 @@ import numpy as np
 from export.runners import Arrays, Runner
 from export.saved_model import TARGET
 
-_PROBES = 8
-_ROUNDING = 4 * float(np.finfo(np.float32).eps)  # a few units in the last place: what a layer's sums lose
-_MARGIN = 4.0  # eight probes don't find the largest change there is
+_PROBES = 16
+_ROUNDING = 16 * float(np.finfo(np.float32).eps)  # what the sums of some hundred products in another order lose
+_MARGIN = 4.0  # the probes don't find the largest change there is
 _SEED = 20260103
-
-
-def at_a_jump(differences: np.ndarray, moved: np.ndarray) -> np.ndarray:
-    """Which examples differ by no more than rounding of their inputs moves them.
-
-    Args:
-        differences: By how much two programs differ, `(batch,)`.
-        moved: By how much rounding of the inputs moves the same output, `(batch,)`.
-
-    Returns:
-        bool `(batch,)`.
-    """
-    return differences <= _MARGIN * moved
 
 
 @final
@@ -50,22 +37,22 @@ class Rounding:
         self._left = _PROBES
         outputs = probe.run(signature, inputs)
         self._original = {name: v for name, v in outputs.items() if np.issubdtype(v.dtype, np.floating)}
-        self.moved = {name: np.zeros(len(values)) for name, values in self._original.items()}
+        self._moved = {name: np.zeros(len(values)) for name, values in self._original.items()}
 
-    def decides(self, output: str, differences: np.ndarray, beyond: np.ndarray) -> np.ndarray:
-        """Which examples that two programs don't agree on are at a jump.
+    def explains(self, output: str, differences: np.ndarray) -> np.ndarray:
+        """Up to which difference two programs may be apart in each example because rounding moves it as far.
 
         Args:
             output: A floating-point output.
-            differences: By how much the programs differ, `(batch,)`.
-            beyond: Which examples that is too much for, bool `(batch,)`.
+            differences: The largest difference of each example that needs an explanation, `(batch,)`; the program is
+                run until all have one, or often enough.
 
         Returns:
-            bool `(batch,)`.
+            float64 `(batch,)`, in the units of the output.
         """
-        while self._left and (beyond & ~at_a_jump(differences, self.moved[output])).any():
+        while self._left and (differences > _MARGIN * self._moved[output]).any():
             self._run()
-        return beyond & at_a_jump(differences, self.moved[output])
+        return _MARGIN * self._moved[output]
 
     def _run(self) -> None:
         self._left -= 1
@@ -75,7 +62,7 @@ class Rounding:
         }
         outputs = self._probe.run(self._signature, changed)
         for name, values in self._original.items():
-            self.moved[name] = np.maximum(self.moved[name], per_example(np.abs(outputs[name] - values)))
+            self._moved[name] = np.maximum(self._moved[name], per_example(np.abs(outputs[name] - values)))
 
 
 def per_example(values: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from explain.conservation import accounts
 from export.errors import ConservationError, ConversionError
 from export.saved_model import PREDICTED_CLASS
 
@@ -100,9 +101,8 @@ def saved_audit(directory: Path, inputs: Sequence[str]) -> AuditFunction:
 
     def audit(arrays: Mapping[str, np.ndarray], target: np.ndarray) -> dict[str, np.ndarray]:
         tensors = [tf.constant(arrays[name]) for name in inputs]
-        return {
-            name: value.numpy() for name, value in root.audit(*tensors, tf.constant(target, tf.int32)).items()
-        }  # root owns the variables
+        sums = root.audit(*tensors, tf.constant(target, tf.int32))  # root owns the variables
+        return accounts({name: value.numpy() for name, value in sums.items()}, len(target))
 
     return audit
 

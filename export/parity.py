@@ -2,9 +2,11 @@
 
 Each value x of a format is held against the reference's value r: |x - r| <= tolerance * scale, where scale is the
 largest magnitude of that output over the examples of one kind. Sums are not compared: a relevance that comes out in the
-wrong order has the right sum. In examples that rounding decides (see `export.conditioning`) the elements beyond the
-tolerance are counted and left out; half of all elements at least must be others: among the windows of a large image's
-pooling there is nearly always one with two maxima that rounding tells apart, which moves a part of the relevance.
+wrong order has the right sum.
+
+Where rounding moves an explanation further than that (see `export.conditioning`), the tolerance of the example is as
+wide as rounding moves it, but never wider than `WIDEST`, and the report says so. What rounding moves even further, as
+where two maxima of a pooling window are equal but for rounding, is counted and left out: a small part of all elements.
 """
 
 import dataclasses
@@ -24,6 +26,7 @@ from export.saved_model import PREDICTED_CLASS, TARGET
 PREDICTION_TOLERANCE = 1e-5
 RELEVANCE_TOLERANCE = 1e-4  # float32 against float64: the stabilizer amplifies rounding where sums nearly cancel
 FORMAT_TOLERANCE = 1e-5  # one float32 graph against the other
+WIDEST = 1e-2  # what rounding may widen a tolerance to: a wrong program is further off
 
 # Magnitudes below this don't count as an output's scale: saturated sigmoids leave values that no runtime agrees on.
 _SMALLEST_SCALE = 1e-7
@@ -32,6 +35,8 @@ GAP = "conservation_gap"
 _EXPLAINED = "explained_value"
 _RELEVANCE = "relevance"
 _COUNTS = ("at_a_jump", "examples", "left_out", "elements")
+# How many elements may be left out. An output of one value an example, as the gap, is left out with the example.
+_MOST_ELEMENTS, _MOST_EXAMPLES = 0.1, 0.5
 _SEED = 20260102
 _MAX_REPORTED = 5
 
@@ -55,8 +60,9 @@ class Comparison:
         difference: The largest absolute difference of an element, at the case where it is largest against its scale.
         scale: The largest magnitude there.
         relative: difference / scale.
-        tolerance: What `relative` may be.
-        at_a_jump: Number of examples of which elements were left out because rounding decides them.
+        tolerance: What `relative` may be where rounding doesn't widen it.
+        rounding: What it was widened to at most; 0 where it never was.
+        at_a_jump: Number of examples of which elements were left out because rounding moves them further than `WIDEST`.
         examples: Number of examples.
         left_out: Number of these elements.
         elements: Number of elements.
@@ -70,6 +76,7 @@ class Comparison:
     scale: float
     relative: float
     tolerance: float
+    rounding: float = 0.0
     at_a_jump: int = 0
     examples: int = 0
     left_out: int = 0
@@ -248,11 +255,15 @@ class _Pair:
     def what(self) -> str:
         return f"{self.case.signature}: {self.output!r} on {self.case.kind} inputs: {self.left} and {self.right}"
 
-    def comparison(self, difference: float, **counts: int) -> Comparison:
-        relative = difference / max(self.scale, _SMALLEST_SCALE)
+    @property
+    def unit(self) -> float:
+        """What differences are parts of."""
+        return max(self.scale, _SMALLEST_SCALE)
+
+    def comparison(self, difference: float, rounding: float = 0.0, **counts: int) -> Comparison:
         return Comparison(
             self.case.signature, self.output, self.left, self.right,
-            difference, self.scale, relative, self.tolerance, **counts,
+            difference, self.scale, difference / self.unit, self.tolerance, rounding, **counts,
         )  # fmt: skip
 
 
@@ -281,7 +292,8 @@ class _Ledger:
             ParityError: Something was wrong.
         """
         for worst in self._worst.values():
-            if 2 * worst.left_out > worst.elements:
+            most = _MOST_EXAMPLES if worst.elements == worst.examples else _MOST_ELEMENTS
+            if worst.left_out > most * worst.elements:
                 self._faults.append(
                     f"{worst.signature}: {worst.output!r}: {worst.left} and {worst.right}: rounding decides "
                     f"{worst.left_out} of {worst.elements} elements, in {worst.at_a_jump} of {worst.examples} "
@@ -300,24 +312,26 @@ class _Ledger:
         differences = np.abs(a.astype(np.float64) - b.astype(np.float64))
         if not differences.ndim:
             differences = differences[None]
-        limit = pair.tolerance * max(pair.scale, _SMALLEST_SCALE)
-        beyond = differences > limit
-        jumps = np.zeros(len(differences), bool)
-        if beyond.any() and self._probe is not None:
-            rounding = self._rounding(pair.case, self._probe)
-            further = np.asarray(beyond.reshape(len(beyond), -1).any(axis=1))
-            jumps = rounding.decides(pair.output, per_example(differences), further)
-        left_out = beyond & jumps.reshape(-1, *[1] * (differences.ndim - 1))
+        limits = np.full(len(differences), pair.tolerance * pair.unit)
+        explained = np.zeros(len(differences))
+        worst = per_example(differences)
+        if (worst > limits).any() and self._probe is not None:
+            explained = self._rounding(pair.case, self._probe).explains(pair.output, np.where(worst > limits, worst, 0))
+        widened = np.clip(explained, limits, max(WIDEST, pair.tolerance) * pair.unit)
+        jumps = (worst > widened) & (worst <= explained)
+        beyond = differences > _along_examples(widened, differences)
+        left_out = beyond & _along_examples(jumps, differences)
         counted = np.where(left_out, 0.0, differences)
+        used = widened[(worst > limits) & (widened > limits)].max(initial=0.0)
         counts = {"at_a_jump": int(jumps.sum()), "examples": len(jumps)}
         counts |= {"left_out": int(left_out.sum()), "elements": differences.size}
-        self._enter(pair.comparison(float(counted.max(initial=0.0)), **counts))
+        self._enter(pair.comparison(float(counted.max(initial=0.0)), float(used) / pair.unit, **counts))
         if (beyond & ~left_out).any():
             index = tuple(int(i) for i in np.unravel_index(int(counted.argmax()), counted.shape))
             self._faults.append(
                 f"{pair.what}: {a[index]!s} against {b[index]!s} at index {list(index)}: "
-                f"{counted[index] / pair.scale:.1e} "
-                f"of the largest magnitude {pair.scale:.4g}, tolerance {pair.tolerance:.0e}"
+                f"{counted[index] / pair.scale:.1e} of the largest magnitude {pair.scale:.4g}, tolerance "
+                f"{widened[index[0]] / pair.unit:.0e}"
             )
 
     def _rounding(self, case: Case, probe: Runner) -> Rounding:
@@ -343,7 +357,12 @@ class _Ledger:
             return
         worse = comparison if comparison.relative > before.relative else before
         counts = {name: getattr(before, name) + getattr(comparison, name) for name in _COUNTS}
-        self._worst[key] = replace(worse, **counts)
+        self._worst[key] = replace(worse, rounding=max(before.rounding, comparison.rounding), **counts)
+
+
+def _along_examples(values: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """One value an example, `(batch,)`, in a form that broadcasts over the elements of the examples."""
+    return values.reshape(-1, *[1] * (like.ndim - 1))
 
 
 def _family(values: np.ndarray) -> str:

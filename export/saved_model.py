@@ -144,8 +144,7 @@ def _audit(explainer: Any) -> Any:
         return explainer.audit(dict(zip(names, tensors[:-1], strict=True)), tensors[-1])
 
     function = tf.function(audit, input_signature=[*specs, tf.TensorSpec((None,), tf.int32, TARGET)], autograph=False)
-    function.get_concrete_function()
-    return function
+    return function.get_concrete_function()  # saving the function itself would trace it once more
 
 
 def _dtype_name(dtype: tf.DType) -> str:

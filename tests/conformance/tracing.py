@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from explain import build_explainer
+from explain.conservation import accounts
 from tests.conformance.cases import Case, double_model, model_in
 
 
@@ -29,7 +30,8 @@ class Explanation:
         batch = len(next(iter(inputs.values())))
         tensors = {name: tf.cast(tf.constant(inputs[name]), spec.dtype) for name, spec in specs.items()}
         results = self._traced[method](tensors, tf.constant(np.broadcast_to(target, [batch]), tf.int32))
-        return {name: value.numpy() for name, value in results.items()}
+        arrays = {name: value.numpy() for name, value in results.items()}
+        return accounts(arrays, batch) if method == "audit" else arrays
 
 
 @cache

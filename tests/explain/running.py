@@ -7,6 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from explain import build_explainer
+from explain.conservation import accounts
 from explain.constants import DerivedConstants
 from explain.propagation import affine_maps
 from explain.trace import input_names, trace_model
@@ -55,7 +56,8 @@ def call(explainer, inputs, target=-1, method="explain"):
     target = tf.constant(np.broadcast_to(target, [batch]), tf.int32)
     tensors = {name: tf.constant(values, tf.as_dtype(explainer.inputs[name].dtype)) for name, values in inputs.items()}
     function = tf.function(getattr(explainer, method), autograph=False).get_concrete_function(tensors, target)
-    return {name: value.numpy() for name, value in function(tensors, target).items()}
+    arrays = {name: value.numpy() for name, value in function(tensors, target).items()}
+    return accounts(arrays, batch) if method == "audit" else arrays
 
 
 def with_map(model, function, *arrays):

@@ -153,6 +153,7 @@ def note_bundle(result: Result, manifest: Manifest) -> None:
     result.formats = worst(("relevance",), with_reference=False)
     result.reference = worst(("relevance",), with_reference=True)
     result.reference_name = reference
+    result.rounding = max(each["rounding"] for each in parity["comparisons"])
     result.left_out = max(each["at_a_jump"] for each in parity["comparisons"])
     result.conservation = float((manifest.conservation or {})["residual"])
     result.composite = manifest.explanation.composite if manifest.explanation else None

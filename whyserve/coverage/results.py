@@ -27,6 +27,8 @@ class Result:
         predictions: Largest difference of predictions, a part of the largest: SavedModel and ONNX against Keras.
         formats: The same of relevance, SavedModel against ONNX.
         reference: The same of relevance, both against `reference_name`.
+        rounding: What a tolerance of these comparisons was widened to at most, because rounding moves the explanation
+            as far; 0 where none was.
         left_out: Examples, at most, of which one of these comparisons left out elements because rounding decides them.
         conservation: The largest part of the relevance that a step doesn't account for.
         ratios: explain / predict at batch 1 by engine, median of pairs.
@@ -52,6 +54,7 @@ class Result:
     formats: float | None = None
     reference: float | None = None
     reference_name: str | None = None
+    rounding: float | None = None
     left_out: int | None = None
     conservation: float | None = None
     ratios: dict[str, float] = field(default_factory=dict)

@@ -36,6 +36,7 @@ def test_a_model_is_built_exported_checked_and_measured(tmp_path):
     assert 0 < result.conservation <= 1e-4
     assert result.reference_name == "Keras (relevance in float64)"
     assert result.composite == "epsilon_plus"
+    assert 0 <= result.rounding <= 1e-2
     assert 0 <= result.left_out <= 4
     assert result.ratios.keys() == result.predict_ms.keys() == {"onnxruntime", "tensorflow"}
     assert all(value > 0 for value in (*result.ratios.values(), *result.predict_ms.values()))

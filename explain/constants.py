@@ -129,5 +129,8 @@ class DerivedConstants(tf.Module):
         if name not in self.variables_by_name:
             with tf.init_scope():
                 value = np.asarray(make(), dtype=dtype.as_numpy_dtype)
-                self.variables_by_name[name] = tf.Variable(value, trainable=False, name=name.replace(":", "_"))
+                # Not lifted: a `tf.function` would be traced once more for the variables made while it was traced.
+                self.variables_by_name[name] = tf.Variable(
+                    value, trainable=False, name=name.replace(":", "_"), experimental_enable_variable_lifting=False
+                )
         return self.variables_by_name[name].read_value()

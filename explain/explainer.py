@@ -71,6 +71,8 @@ class Explainer:
         high: Largest value of it.
         output: Name of the output to explain; may be None where there is one.
         layers: Names of layers whose outputs' relevance is returned as well.
+        try_out: Whether the pass is traced once at once, so that every refusal comes here. Without, what no rule exists
+            for is refused when `explain` is first traced.
 
     Attributes:
         inputs: `tf.TensorSpec` of each input by name, batch dimension None.
@@ -99,6 +101,7 @@ class Explainer:
         high: float | None = None,
         output: str | None = None,
         layers: Sequence[str] = (),
+        try_out: bool = True,
     ) -> None:
         self._model = model
         self._derived = DerivedConstants()
@@ -116,7 +119,7 @@ class Explainer:
         self.rules: list[dict[str, Any]] = []
         self.num_targets: int | None = None
         self.explained = "output"
-        self._composite = self._try(composite, options)
+        self._composite = self._look(composite, options, try_out=try_out)
         self.composite = self._composite.name
         self.composite_reason = self._composite.reason or "asked for"
 
@@ -196,8 +199,8 @@ class Explainer:
             raise OutputError(f"Expected `output` to be one of {', '.join(self.outputs)}. Received: output={output!r}.")
         return output
 
-    def _try(self, composite: Composite | str | None, options: dict[str, Any]) -> Composite:
-        """Traces the pass once, so that a refusal comes when the explainer is made; notes rules and targets."""
+    def _look(self, composite: Composite | str | None, options: dict[str, Any], *, try_out: bool) -> Composite:
+        """Traces the model once, and the pass if it is to be tried out; notes rules and targets."""
         chosen = []
 
         def look(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -215,11 +218,12 @@ class Explainer:
             self.explained = "output" if logits is explained else "logit"
             sizes = logits.shape.as_list()[1:]
             self.num_targets = None if None in sizes else math.prod(sizes)
+            if not try_out:
+                return {}
             first = next(iter(inputs.values()))
             target = tf.fill([tf.shape(first)[0]], tf.constant(PREDICTED_CLASS, tf.int32))
             return self._walk(trace, maps, resolved, target, None)
 
-        # Not a `tf.function`: that traces a second time what makes variables in the first.
         func_graph_from_py_func("look", look, args=(self.inputs,), kwargs={})
         return chosen[0]
 
@@ -235,6 +239,7 @@ def build_explainer(
     high: float | None = None,
     output: str | None = None,
     layers: Sequence[str] = (),
+    try_out: bool = True,
 ) -> Explainer:
     """Makes an `Explainer`; see there for the arguments and errors."""
     return Explainer(
@@ -247,6 +252,7 @@ def build_explainer(
         high=high,
         output=output,
         layers=layers,
+        try_out=try_out,
     )
 
 

@@ -1,8 +1,9 @@
 """Makes bundles; nothing is published that disagrees with the Keras model it was made from."""
 
+import contextlib
 import datetime as dt
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -129,13 +130,16 @@ def _load(path: Path, samples: Path | None, options: dict[str, Any] | None, prog
     if options is not None:
         options = _with_bounds(options, source)
         progress("deriving the relevance pass")
-        explainer = _explainer(source, options)
+        with _refusals():  # of the model as a whole; of an operation when the signatures are traced
+            explainer = build_explainer(source.model, **options, try_out=False)
     return _Model(source, interface, explainer, chosen, options or {})
 
 
-def _explainer(source: Source, options: dict[str, Any]) -> Any:
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    """What can't be explained may be exported without explanations."""
     try:
-        return build_explainer(source.model, **options)
+        yield
     except ExplainError as error:
         text = str(error)
         way_out = "" if "--no-explain" in text else " Or export without explanations (`--no-explain`)."
@@ -163,7 +167,8 @@ class _Maker:
 
     def make(self) -> Manifest:
         """All files but those that hold the version; returns the manifest to finish."""
-        signatures = trace_signatures(self.model.interface, self.model.explainer)
+        with _refusals():
+            signatures = trace_signatures(self.model.interface, self.model.explainer)
         self._write(signatures)
         return self._check(self._manifest(signatures))
 

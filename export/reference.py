@@ -55,7 +55,8 @@ def keras_reference(
     try:
         model = in_float64(source.model)
         rebuilt = KerasRunner("", model_interface(model), None).run(PREDICT_SIGNATURE, batch.inputs)
-        double = KerasRunner("Keras (relevance in float64)", interface, build_explainer(model, **options))
+        explainer_in_double = build_explainer(model, **options, try_out=False)
+        double = KerasRunner("Keras (relevance in float64)", interface, explainer_in_double)
         double.run(EXPLAIN_SIGNATURE, batch.inputs)
     except _MODEL_ERRORS:
         return single

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from explain import ExplainError
 from export.errors import ConversionError, InterfaceError
 from export.interface import Interface
 from export.manifest import EXPLAIN_SIGNATURE, EXPLAIN_TARGET_SIGNATURE, PREDICT_SIGNATURE
@@ -41,6 +42,7 @@ def trace_signatures(interface: Interface, explainer: Any | None) -> dict[str, S
     Raises:
         InterfaceError: The model has an input or output of a name that the explanation needs.
         ConversionError: The model can't be traced.
+        ExplainError: An operation of the model can't be explained.
     """
     signatures = {PREDICT_SIGNATURE: _traced(interface.predict, interface.inputs)}
     if explainer is None:
@@ -106,6 +108,8 @@ def _traced(
     traceable = tf.function(flat, input_signature=list(inputs.values()), autograph=False)
     try:
         concrete = traceable.get_concrete_function()
+    except ExplainError:
+        raise  # says which operation of which layer
     except (TypeError, ValueError, AttributeError, NotImplementedError, tf.errors.OpError) as error:
         raise ConversionError(
             f"The model can't be traced into a graph: {error} "

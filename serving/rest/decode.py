@@ -113,14 +113,8 @@ class Body:
         return Body._parse_all(self.content).inputs(expected)
 
     def _rows(self, instances: list[Any], expected: Mapping[str, TensorInfo]) -> dict[str, np.ndarray]:
-        objects = _is_object(instances[0])
-        if not objects and len(expected) > 1:
-            raise invalid_argument(
-                "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
-                "tensorinfo_map"
-            )
-        if not objects:
-            ((name, info),) = expected.items()
+        if not _is_object(instances[0]):
+            name, info = _only_input(expected, "instances is a plain list", "list of objects")
             array = stack(instances, info.dtype, booleans=self.booleans)
             return {name: array} if array is not None else _fill_plain(instances, name, info)
         if all(type(instance) is dict and instance.keys() == expected.keys() for instance in instances):
@@ -135,12 +129,7 @@ class Body:
 
     def _columns(self, value: Any, expected: Mapping[str, TensorInfo]) -> dict[str, np.ndarray]:
         if not _is_object(value):
-            if len(expected) > 1:
-                raise invalid_argument(
-                    "inputs is a plain value/list, but expecting an object as multiple input tensors required as per "
-                    "tensorinfo_map"
-                )
-            ((name, info),) = expected.items()
+            name, info = _only_input(expected, "inputs is a plain value/list", "an object")
             return {name: to_array(value, info.dtype, booleans=self.booleans)}
         arrays = {}
         for name, info in expected.items():
@@ -152,6 +141,17 @@ class Body:
 
 def _is_object(value: Any) -> bool:
     return isinstance(value, dict) and not is_base64(value)
+
+
+def _only_input(expected: Mapping[str, TensorInfo], received: str, named: str) -> tuple[str, TensorInfo]:
+    """The input that values without a name are for."""
+    if not expected:
+        raise invalid_argument(f"{received}, but the signature takes no input. Send an empty object: 'inputs': {{}}")
+    if len(expected) > 1:
+        raise invalid_argument(
+            f"{received}, but expecting {named} as multiple input tensors required as per tensorinfo_map"
+        )
+    return next(iter(expected.items()))
 
 
 def _fill_plain(instances: list[Any], name: str, info: TensorInfo) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""A TF1 SavedModel that parses tf.Examples in its graph, as TensorFlow Serving's own test models do; built anew."""
+"""TF1 SavedModels with the oddities of TensorFlow Serving's own test models; built anew."""
 
 from pathlib import Path
 from typing import Any
@@ -52,11 +52,64 @@ def write_examples_model(base_path: Path, version: int = 1) -> Path:
             "wrong_regress_type": _define(v1, {"inputs": serialized}, {"outputs": tf.cast(y, tf.float64)}),
         }
         signatures["with_default"].defaults["x"].CopyFrom(tf.make_tensor_proto([[2.0]]))
-        session.run(v1.global_variables_initializer())
-        builder = v1.saved_model.Builder(str(path))
-        builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=signatures)
-        builder.save()
+        _save(v1, session, path, signatures)
     return path
+
+
+def write_counter_model(base_path: Path) -> Path:
+    """Writes version 1 of a counter: a reference variable, and signatures without inputs.
+
+    Signatures `get_counter`, `incr_counter`, `reset_counter`, which take nothing, and `incr_counter_by` of `delta`.
+    """
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    path = base_path / "1"
+    with tf.Graph().as_default(), v1.Session() as session:
+        counter = v1.get_variable("counter", initializer=0.0, use_resource=False)
+        delta = v1.placeholder(tf.float32, name="delta")
+        signatures = {
+            "get_counter": _define(v1, {}, {"output": counter}),
+            "incr_counter": _define(v1, {}, {"output": v1.assign_add(counter, 1.0)}),
+            "incr_counter_by": _define(v1, {"delta": delta}, {"output": v1.assign_add(counter, delta)}),
+            "reset_counter": _define(v1, {}, {"output": v1.assign(counter, 0.0)}),
+        }
+        _save(v1, session, path, signatures)
+    return path
+
+
+def write_half_plus_three_model(base_path: Path) -> Path:
+    """Writes version 1 of y = x / 2 + 3, whose signatures say what isn't so: scalars, and examples that are floats.
+
+    Signatures `serving_default` (of the tensor `x`) and `tensorflow/serving/regress` (of examples with a feature `x`).
+    """
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    path = base_path / "1"
+    with tf.Graph().as_default(), v1.Session() as session:
+        half = v1.get_variable("half", initializer=0.5, use_resource=False)
+        plus_two, x, serialized = _half_plus_two(tf, EXAMPLES, half)
+        y = plus_two + 1.0
+        signatures = {
+            "serving_default": _define(v1, {"x": x}, {"y": y}),
+            "tensorflow/serving/regress": _define(
+                v1, {"inputs": serialized}, {"outputs": y}, "tensorflow/serving/regress"
+            ),
+        }
+        for signature in signatures.values():
+            for info in (*signature.inputs.values(), *signature.outputs.values()):
+                info.dtype = tf.float32.as_datatype_enum
+                info.tensor_shape.CopyFrom(tf.TensorShape([]).as_proto())
+        _save(v1, session, path, signatures)
+    return path
+
+
+def _save(v1: Any, session: Any, path: Path, signatures: Any) -> None:
+    session.run(v1.global_variables_initializer())
+    builder = v1.saved_model.Builder(str(path))
+    builder.add_meta_graph_and_variables(session, ["serve"], signature_def_map=signatures)
+    builder.save()
 
 
 def _half_plus_two(tf: Any, name: str, half: Any) -> tuple[Any, Any, Any]:

@@ -175,6 +175,15 @@ def test_plain_lists_need_a_single_input() -> None:
     )
 
 
+@pytest.mark.parametrize("value", [[], [1], [[]], 5, {"b64": "YQ=="}])
+def test_a_signature_without_inputs_takes_an_empty_object_only(value: Any) -> None:
+    assert read({"inputs": {}}) == {}
+    assert read({"instances": [{}]}) == {}
+    advice = "but the signature takes no input. Send an empty object: 'inputs': {}"
+    assert refusal({"inputs": value}) == f"inputs is a plain value/list, {advice}"
+    assert refusal({"instances": [value]}) == f"instances is a plain list, {advice}"
+
+
 @pytest.mark.parametrize(("dtype", "name"), [("float16", "half"), ("complex64", "complex64")])
 def test_types_that_json_lacks_are_unimplemented(dtype: str, name: str) -> None:
     text = f"Conversion of JSON Value: 0 to type: {name}"
@@ -338,7 +347,7 @@ JUNK = st.recursive(
 @given(st.dictionaries(st.sampled_from(["instances", "inputs", "signature_name", "z"]), JUNK), st.sampled_from(DTYPES))
 @settings(deadline=None, max_examples=250)
 def test_any_document_gives_arrays_or_a_serving_error(document: dict[str, Any], name: str) -> None:
-    for dtypes in ({"x": name}, {"x": name, "y": "float32"}):
+    for dtypes in ({}, {"x": name}, {"x": name, "y": "float32"}):
         try:
             arrays = read(document, **dtypes)
         except ServingError as error:

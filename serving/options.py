@@ -26,7 +26,7 @@ class ServerOptions:
         rest_api_port: REST's TCP port; 0: no REST. TensorFlow Serving has it off by default.
         host: Address that both listen on; `::` is every address, of IPv6 and IPv4.
         model_name: Name of the single model at `model_base_path`.
-        model_base_path: Folder of the single model's version folders.
+        model_base_path: Folder of the single model's version folders, as a path or a `file://` URI.
         model_config_file: A `ModelServerConfig` in text format: models with their base paths, version policies and
             labels. Takes the place of `model_name` and `model_base_path`.
         model_config_file_poll_wait_seconds: Seconds between looks at the `model_config_file`; 0: never again.
@@ -124,7 +124,7 @@ class ServerOptions:
     rest_api_port: int = 8501
     host: str = "0.0.0.0"  # noqa: S104 -- as tensorflow_model_server listens
     model_name: str = "default"
-    model_base_path: Path | None = None
+    model_base_path: str = ""
     model_config_file: Path | None = None
     model_repository: Path | None = None
     file_system_poll_wait_seconds: float = 1.0
@@ -332,7 +332,7 @@ def parse_channel_arguments(text: str) -> list[tuple[str, int | str]]:
 
 def _check_models(options: ServerOptions) -> None:
     # As in TensorFlow Serving, the file takes the place of the single model's flags.
-    single = None if options.model_config_file is not None else options.model_base_path
+    single = None if options.model_config_file is not None else options.model_base_path or None
     if [single, options.model_repository, options.model_config_file].count(None) != 2:
         raise OptionsError(
             "Exactly one of `model_base_path` (a model's folder, with version folders in it), `model_config_file` (a "
@@ -377,5 +377,5 @@ def _check_tensorflow(options: ServerOptions) -> None:
         )
 
 
-def _text(path: Path | None) -> str:
-    return "none" if path is None else repr(str(path))
+def _text(path: Path | str | None) -> str:
+    return repr(str(path)) if path else "none"

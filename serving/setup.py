@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from serving.batching import BatchLimits
+from serving.config.checks import find_folder
 from serving.config.models import TENSORFLOW_PLATFORM, Latest, ModelConfig
 from serving.engines.base import Engine
 from serving.engines.cpu import count_cpus
@@ -104,7 +105,6 @@ def make_model_configs(options: ServerOptions) -> Sequence[ModelConfig]:
     Raises:
         StartError: The file can't be used, or a path is of one kind in place of another.
     """
-    repository, base_path = options.model_repository, options.model_base_path
     if options.model_config_file is not None:
         from serving.config.model_list import read_model_config_file
 
@@ -112,13 +112,17 @@ def make_model_configs(options: ServerOptions) -> Sequence[ModelConfig]:
             return read_model_config_file(options.model_config_file, platforms=platforms(options))
         except ServingError as error:
             raise StartError(error.message) from error
-    if repository is not None:
-        _check_repository(repository)
+    if options.model_repository is not None:
+        _check_repository(options.model_repository)
         return []
-    return [] if base_path is None else [_single_model(options, base_path)]
+    return [_single_model(options)] if options.model_base_path else []
 
 
-def _single_model(options: ServerOptions, base_path: Path) -> ModelConfig:
+def _single_model(options: ServerOptions) -> ModelConfig:
+    try:
+        base_path = find_folder(options.model_name, options.model_base_path)
+    except ServingError as error:
+        raise StartError(error.message) from error
     if not base_path.is_dir():
         raise StartError(
             f"`model_base_path` must be a folder with version folders in it. Received: {base_path}, which is none."

@@ -32,21 +32,30 @@ def check_platforms(models: Iterable[ModelConfig], served: Mapping[str, ModelCon
             )
 
 
-def check_base_path(name: str, base_path: str) -> Path:
-    """The folder that `base_path` names: an absolute path, or a URI of the scheme `file`.
+def find_folder(name: str, base_path: str) -> Path:
+    """The folder that `base_path` names: a path, or a URI of the scheme `file`.
 
     Raises:
-        ServingError: INVALID_ARGUMENT: it is relative, or on a storage that has to be mounted first.
+        ServingError: INVALID_ARGUMENT: it is on a storage that has to be mounted first.
     """
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", base_path) and not base_path.startswith(_FILE_SCHEME):
         raise invalid_argument(
             f"Model {name} must have its files on a mounted file system. Received: base_path={base_path!r}. Mount the "
             "storage, and name the folder."
         )
-    path = base_path.removeprefix(_FILE_SCHEME)
-    if not path.startswith("/"):
+    return Path(base_path.removeprefix(_FILE_SCHEME))
+
+
+def check_base_path(name: str, base_path: str) -> Path:
+    """The folder that `base_path` names, which must be absolute.
+
+    Raises:
+        ServingError: INVALID_ARGUMENT: it is relative, or on a storage that has to be mounted first.
+    """
+    path = find_folder(name, base_path)
+    if not path.is_absolute():
         raise invalid_argument(f"Expected model {name} to have an absolute path or URI; got base_path()={base_path}")
-    return Path(path)
+    return path
 
 
 def check_platform(name: str, platform: str, platforms: Collection[str]) -> str:

@@ -10,11 +10,11 @@ GOOD = ServerOptions(model_repository=Path("models"))
 
 def test_the_defaults_with_a_repository_are_good():
     check_options(GOOD)
-    check_options(ServerOptions(model_base_path=Path("models/digits"), model_name="digits"))
+    check_options(ServerOptions(model_base_path="models/digits", model_name="digits"))
 
 
 def test_a_configuration_file_takes_the_place_of_the_single_model():
-    check_options(ServerOptions(model_base_path=Path("models/digits"), model_config_file=Path("models.config")))
+    check_options(ServerOptions(model_base_path="models/digits", model_config_file=Path("models.config")))
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_a_configuration_file_takes_the_place_of_the_single_model():
             "Exactly one of .* Received: model_base_path=none, model_config_file=none, model_repository=none",
         ),
         (
-            {"model_base_path": Path("m")},
+            {"model_base_path": "m"},
             "Exactly one of .* Received: model_base_path='m', model_config_file=none, model_repository='models'",
         ),
         (
@@ -64,7 +64,7 @@ def test_a_configuration_file_takes_the_place_of_the_single_model():
             },
             "`batching_parameters_file` and `enable_per_model_batching_parameters` exclude each other",
         ),
-        ({"model_repository": None, "model_base_path": Path("m"), "model_name": ""}, "`model_name` must not be empty"),
+        ({"model_repository": None, "model_base_path": "m", "model_name": ""}, "`model_name` must not be empty"),
     ],
 )
 def test_what_cannot_work_is_refused(changes, message):

@@ -178,8 +178,18 @@ def test_the_form_of_grpc_answers_and_its_health_follow_their_flags(tmp_path):
 def test_the_single_model_may_lie_on_a_relative_path(tmp_path, monkeypatch):
     write_bundle(tmp_path / "dense", 1)
     monkeypatch.chdir(tmp_path)
-    (config,) = make_model_configs(ServerOptions(model_base_path=Path("dense"), model_name="m"))
+    (config,) = make_model_configs(ServerOptions(model_base_path="dense", model_name="m"))
     assert (config.name, config.base_path) == ("m", Path("dense"))
+
+
+def test_the_single_model_may_be_a_uri_of_a_file_and_of_no_other_scheme(tmp_path):
+    write_bundle(tmp_path / "dense", 1)
+    (config,) = make_model_configs(ServerOptions(model_base_path=f"file://{tmp_path / 'dense'}"))
+    assert config.base_path == tmp_path / "dense"
+    with pytest.raises(
+        StartError, match=r"mounted file system. Received: base_path='gs://bucket/m'. Mount the storage"
+    ):
+        make_model_configs(ServerOptions(model_base_path="gs://bucket/m"))
 
 
 def test_flags_of_tensorflow_reach_its_engine(monkeypatch):

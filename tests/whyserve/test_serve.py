@@ -4,7 +4,6 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 import pytest
@@ -81,9 +80,7 @@ def test_flags_are_written_as_tensorflow_model_server_takes_them(parsed):
     options = parsed(
         "--port=1", "--rest_api_port=2", "--model_name=m", "--model_base_path=/models/m", "--max_wait_ms=0.5"
     )
-    expected = ServerOptions(
-        port=1, rest_api_port=2, model_name="m", model_base_path=Path("/models/m"), max_wait_ms=0.5
-    )
+    expected = ServerOptions(port=1, rest_api_port=2, model_name="m", model_base_path="/models/m", max_wait_ms=0.5)
     assert options == expected
 
 

@@ -35,7 +35,7 @@ FLAGS = [
     ("rest_api_timeout_in_ms", "30000", 30_000),
     ("rest_api_enable_cors_support", "true", True),
     ("model_name", "half_plus_two", "half_plus_two"),
-    ("model_base_path", "/models/m", Path("/models/m")),
+    ("model_base_path", "/models/m", "/models/m"),
     ("model_config_file", "/models/models.config", Path("/models/models.config")),
     ("model_config_file_poll_wait_seconds", "60", 60),
     ("file_system_poll_wait_seconds", "-1", -1),
@@ -170,7 +170,7 @@ def test_what_a_file_says_in_place_of_a_flag_is_told():
 )
 def test_flags_that_contradict_one_another_are_refused_in_tensorflow_servings_words(options, message):
     with pytest.raises(OptionsError) as refused:
-        check_options(ServerOptions(model_base_path=Path("/m"), **options))
+        check_options(ServerOptions(model_base_path="/m", **options))
     assert str(refused.value) == message
 
 

@@ -145,13 +145,23 @@ class Lifecycle:
         unchanged = known is not None and known.fingerprint == found.fingerprint
         if known is not None and unchanged and known.status.error_code != Code.OK and not _is_due(known):
             return False  # it failed, and nothing changed since
+        at_rest = settled or seen == found.fingerprint
         if found.incomplete:
             model.notes[number] = found.incomplete
+            if at_rest:
+                self._give_up(model, found)
             return False
-        if not (settled or found.verifiable or seen == found.fingerprint):
+        if not (at_rest or found.verifiable):
             return False
         again = known is not None and unchanged and known.retry_at is not None
         return await self._load(model, found, known.num_retries + 1 if known is not None and again else 0)
+
+    def _give_up(self, model: Model, found: VersionFolder) -> None:
+        """Ends a version that can't be loaded as its files are, and that nobody seems to be copying any more."""
+        status = VersionStatus(found.version, State.END, Code.NOT_FOUND, found.incomplete)
+        model.versions[found.version] = Version(status, found.fingerprint, found.path)
+        self._metrics.observe_load(model.config.name, Code.NOT_FOUND)
+        self._metrics.tensorflow.observe_load(str(found.path), seconds=None)
 
     async def _load(self, model: Model, found: VersionFolder, num_retries: int) -> bool:
         name, number = model.config.name, found.version

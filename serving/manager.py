@@ -152,6 +152,14 @@ class ModelManager:
             if not model.removed and not model.available()
         }
 
+    def check_available(self) -> None:
+        """Refuses models of which no version can answer though one should.
+
+        Raises:
+            ServingError: UNKNOWN, in TensorFlow Serving's words.
+        """
+        _check_available([model for model in self._models.values() if not model.removed], Code.UNKNOWN)
+
     def config(self, name: str) -> ModelConfig | None:
         """What is asked for of a model, or None where it isn't served."""
         model = self._models.get(name)

@@ -9,7 +9,7 @@ from pathlib import Path
 from export.errors import ManifestError
 from export.manifest import load_manifest
 from serving.engines.base import Engine
-from serving.engines.bundle import WARMUP_FILE, is_bundle
+from serving.engines.bundle import SAVED_MODEL_FILE, WARMUP_FILE, is_bundle
 
 _VERSION_NAME = re.compile(r"[0-9]{1,19}", re.ASCII)
 _LARGEST_VERSION = 2**63 - 1
@@ -59,10 +59,17 @@ def inspect_version(version: int, path: Path, engine: Engine) -> VersionFolder:
     verifiable = is_bundle(path)
     incomplete = ""
     if not engine.holds_model(path):
-        incomplete = f"{path} holds nothing that the {engine.name} engine can load."
+        incomplete = f"{path} holds nothing that the {engine.name} engine can load{_advise(path)}."
     elif verifiable:
         incomplete = _missing_from_bundle(path, {name: size for name, size, _ in fingerprint})
     return VersionFolder(version, path, fingerprint, incomplete, verifiable)
+
+
+def _advise(path: Path) -> str:
+    """How to serve a folder that the engine can't load, where it is of a kind that is known."""
+    if (path / SAVED_MODEL_FILE).is_file():
+        return ": it is a SavedModel. Serve it with --engine=tensorflow, or export the Keras model as a bundle"
+    return ""
 
 
 def parse_version(name: str) -> int | None:

@@ -253,6 +253,11 @@ class Server:
         if self.options.model_repository is not None and self.manager.served():
             for name, reason in unserved.items():
                 logger.error("Model %s is not served: %s", name, reason)
+        elif unserved and self.manager.served():
+            try:
+                self.manager.check_available()
+            except ServingError as error:
+                raise StartError(error.message) from error
         elif unserved:
             reasons = "; ".join(f"model {name!r}: {reason}" for name, reason in sorted(unserved.items()))
             raise StartError(f"No model can be served. {reasons}")

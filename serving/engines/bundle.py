@@ -21,6 +21,8 @@ from serving.types import ExampleReading, Explanation, Signature, TensorInfo
 
 logger = logging.getLogger(__name__)
 
+SAVED_MODEL_FILE = "saved_model.pb"
+"""What a SavedModel is known by."""
 WARMUP_FILE = "assets.extra/tf_serving_warmup_requests"
 """What a version is to run before it is served, as in TensorFlow Serving; see `serving.warmup`."""
 BATCHING_FILE = "batching_params.pbtxt"

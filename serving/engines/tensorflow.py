@@ -18,7 +18,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 
 from export.manifest import Manifest
-from serving.engines.bundle import is_bundle, open_bundle, read_example_reading, read_explanation
+from serving.engines.bundle import SAVED_MODEL_FILE, is_bundle, open_bundle, read_example_reading, read_explanation
 from serving.engines.cpu import count_cpus
 from serving.engines.settings import SessionSettings
 from serving.engines.tensorflow_session import make_session_config, read_session_config
@@ -27,7 +27,6 @@ from serving.types import Explanation, Signature, TensorInfo
 
 logger = logging.getLogger(__name__)
 
-SAVED_MODEL_FILE = "saved_model.pb"
 _INIT_SIGNATURE = "__saved_model_init_op"
 
 

@@ -13,7 +13,7 @@ from serving.engines.base import LoadedModel
 from serving.engines.onnxruntime import OnnxRuntimeEngine
 from serving.errors import Code, ServingError
 from serving.metrics import Metrics
-from serving.types import ModelSpec
+from serving.types import ModelSpec, State, VersionStatus
 from tests.serving.bench import ServingBench, run_bench, settle
 from tests.serving.bundles import FEATURES, copy_bundle, kernel_of, softmax, write_bundle
 from tests.serving.models import RecordingModel
@@ -199,11 +199,15 @@ def test_a_half_copied_version_is_left_alone_until_it_is_whole(tmp_path, caplog)
     async def test(bench):
         path = copy_bundle(source, tmp_path / "served" / "2")
         (path / "explain.onnx").write_bytes(b"half")
-        for _ in range(2):
-            await bench.manager.poll()
+        await bench.manager.poll()
         assert bench.states() == {1: "AVAILABLE"}
+        for _ in range(2):  # nobody copies any more
+            await bench.manager.poll()
+        assert bench.states() == {1: "AVAILABLE", 2: "END"}
+        reason = f"{path} is not complete: explain.onnx missing or too short."
+        assert bench.data_plane.status("dense", 2).versions[0].error_message == reason
         assert [record.message for record in caplog.records if "not complete" in record.message] == [
-            f"Model dense: {path} is not complete: explain.onnx missing or too short."
+            f"Model dense: {reason}"
         ]
         shutil.copy(source / "explain.onnx", path)
         await bench.manager.poll()
@@ -227,6 +231,27 @@ def test_a_folder_without_a_manifest_is_loaded_when_its_files_have_settled(tmp_p
         assert bench.states()[2] == "AVAILABLE"
 
     run_bench(bench, test)
+
+
+def test_a_version_that_nothing_can_be_made_of_is_listed_and_counted_as_failed(tmp_path):
+    path = tmp_path / "1"
+    path.mkdir()
+    reason = f"{path} holds nothing that the onnxruntime engine can load."
+
+    async def test(bench):
+        for _ in range(3):
+            (status,) = bench.data_plane.status("dense").versions
+            assert status == VersionStatus(1, State.END, Code.NOT_FOUND, reason)
+            exposed = bench.metrics.expose().decode()
+            assert f'load_attempt_count{{model_path="{path}",status="fail"}} 1' in exposed
+            assert 'whyserve_loads_total{code="NOT_FOUND",model="dense"} 1.0' in exposed
+            await bench.manager.poll()
+        path.rmdir()
+        write_bundle(tmp_path, 1)
+        await bench.manager.poll()
+        assert await answered_by(bench) == 1
+
+    run_bench(ServingBench(tmp_path), test)
 
 
 def test_removing_the_newest_version_brings_back_the_one_before(tmp_path):

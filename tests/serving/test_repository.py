@@ -65,10 +65,13 @@ def test_a_bundle_is_incomplete_while_a_file_is_missing_or_too_short(tmp_path):
 
 
 def test_a_folder_without_a_manifest_is_nothing_for_onnx_runtime(tmp_path):
-    (tmp_path / "1").mkdir()
-    (tmp_path / "1" / "saved_model.pb").write_bytes(b"")
-    found = inspect_version(1, tmp_path / "1", OnnxRuntimeEngine())
-    assert "holds nothing that the onnxruntime engine can load" in found.incomplete
+    path = tmp_path / "1"
+    path.mkdir()
+    nothing = f"{path} holds nothing that the onnxruntime engine can load"
+    assert inspect_version(1, path, OnnxRuntimeEngine()).incomplete == f"{nothing}."
+    (path / "saved_model.pb").write_bytes(b"")
+    advice = "it is a SavedModel. Serve it with --engine=tensorflow, or export the Keras model as a bundle."
+    assert inspect_version(1, path, OnnxRuntimeEngine()).incomplete == f"{nothing}: {advice}"
 
 
 def test_the_fingerprint_changes_with_the_files(tmp_path: Path):

@@ -72,8 +72,10 @@ def start_error(flags: ServerOptions) -> str:
 def test_one_wrong_path_ends_the_start_with_one_line_that_names_it(tmp_path):
     write_bundle(tmp_path / "dense", 1)
     flags = configured(tmp_path, model_text("dense", tmp_path / "dense"), model_text("typo", tmp_path / "nowhere"))
-    message = start_error(flags)
-    assert message == f"No model can be served. model 'typo': Base path {tmp_path / 'nowhere'} doesn't exist."
+    nowhere = f"Base path {tmp_path / 'nowhere'} doesn't exist."
+    assert start_error(flags) == f"1 model(s) did not become available: {{{{name: typo}} due to error: {nowhere}, }}"
+    alone = configured(tmp_path, model_text("typo", tmp_path / "nowhere"))
+    assert start_error(alone) == f"No model can be served. model 'typo': {nowhere}"
 
 
 def test_a_label_that_cannot_be_assigned_ends_the_start(tmp_path):

@@ -11,9 +11,9 @@ import pytest
 from serving.config.batching import read_batching_parameters
 from serving.config.model_list import read_model_config_file
 from serving.config.without_effect import WITHOUT_EFFECT, explain_without_effect
-from serving.errors import ServingError, StartError
+from serving.errors import Code, ServingError, StartError
 from serving.options import OptionsError, ServerOptions, check_options
-from serving.protos import model_management_pb2, model_server_config_pb2
+from serving.protos import get_model_status_pb2, model_management_pb2, model_server_config_pb2
 from serving.server import Server
 from tests.serving.bundles import FEATURES, kernel_of, softmax, write_bundle
 from tests.serving.config.configs import list_message, list_text, model_text
@@ -307,6 +307,26 @@ def test_a_reload_whose_new_model_cannot_be_loaded_is_unknown(tmp_path):
         assert refused.value.details().startswith(
             "1 model(s) did not become available: {{name: broken version: 1} due to error: "
         )
+
+    run(tmp_path, test)
+
+
+def test_a_reload_lists_a_version_without_a_model_as_ended(tmp_path):
+    (tmp_path / "legacy" / "00000123").mkdir(parents=True)
+    (tmp_path / "legacy" / "00000123" / "export.meta").write_bytes(b"a SessionBundle")
+    repository(tmp_path)
+    reason = f"{tmp_path / 'legacy' / '00000123'} holds nothing that the onnxruntime engine can load."
+
+    async def test(client):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await reload(client, list_message({"name": "legacy", "base_path": str(tmp_path / "legacy")}))
+        assert refused.value.details() == (
+            f"1 model(s) did not become available: {{{{name: legacy version: 123}} due to error: {reason}, }}"
+        )
+        request = get_model_status_pb2.GetModelStatusRequest(model_spec={"name": "legacy"})
+        (version,) = (await client.call("GetModelStatus", request)).model_version_status
+        assert (version.version, version.state) == (123, version.END)
+        assert (version.status.error_code, version.status.error_message) == (Code.NOT_FOUND, reason)
 
     run(tmp_path, test)
 

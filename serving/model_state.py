@@ -73,8 +73,8 @@ class Model:
         return sorted((number for number, version in self.versions.items() if version.available), reverse=True)
 
     def retrying(self) -> bool:
-        """Whether a version failed and will be tried again by itself."""
-        return any(version.retry_at is not None for version in self.versions.values())
+        """Whether a version failed and will be tried again by itself, or is being tried."""
+        return any(version.status.state == State.LOADING for version in self.versions.values())
 
     def forget_ended(self) -> None:
         """Drops the oldest of the versions that ended, so that the status doesn't grow for ever."""

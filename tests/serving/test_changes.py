@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import shutil
+import time
 import weakref
 
 import pytest
@@ -140,11 +141,12 @@ def test_at_the_start_a_label_of_a_version_that_cannot_be_loaded_is_refused(tmp_
 
 
 class FlakyEngine(OnnxRuntimeEngine):
-    """The real engine, which fails for want of memory as often as told."""
+    """The real engine, which fails for want of memory as often as told, and then takes its time."""
 
-    def __init__(self, failures):
+    def __init__(self, failures, *, load_s=0.0):
         super().__init__()
         self.failures = failures
+        self.load_s = load_s
         self.loads = 0
 
     def load(self, path):
@@ -152,12 +154,13 @@ class FlakyEngine(OnnxRuntimeEngine):
         if self.failures:
             self.failures -= 1
             raise MemoryError("no room")
+        time.sleep(self.load_s)
         return super().load(path)
 
 
 def test_a_failure_that_may_pass_is_tried_again_and_the_start_waits_for_it(tmp_path):
     write_versions(tmp_path, 1)
-    engine = FlakyEngine(2)
+    engine = FlakyEngine(2, load_s=0.2)
     loading = LoadOptions(max_num_load_retries=2, load_retry_interval_s=0.01)
 
     async def test(bench):

@@ -21,6 +21,7 @@ _REPEATING = (
     "serving.tracing",
     "opentelemetry",
     "grpc",
+    "uvicorn",
 )
 
 

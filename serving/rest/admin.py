@@ -11,7 +11,7 @@ from serving.rest.body import read_body
 from serving.rest.json_text import check_depth, parse_json
 from serving.rest.limits import Limits
 from serving.rest.replies import HttpError
-from serving.rest.routes import Route, check_method
+from serving.rest.routes import Route, allow, check_method
 from serving.types import ModelSpec
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def find_admin_route(method: str, path: str, shown: str) -> Route:
         raise invalid_argument(f"Malformed request: {shown}. There is {MODEL} and {RELOAD}.")
     if method not in _BY_METHOD:
         allowed = ", ".join(_BY_METHOD)
-        raise HttpError(405, f"Malformed request: {shown}. Use {allowed}.", headers=((b"allow", allowed.encode()),))
+        raise HttpError(405, f"Malformed request: {shown}. Use {allowed}.", headers=allow(allowed))
     return Route(_BY_METHOD[method], ModelSpec(unquote(match["name"])))
 
 

@@ -43,6 +43,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.timeout_keep_alive = limits.idle_timeout_s  # type: ignore[assignment]  # only ever given to call_later
         self._arriving = False
         self._head_bytes = 0
+        self._piece_bytes = 0
         self._reading: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._answering: RequestResponseCycle | None = None
@@ -69,6 +70,7 @@ class HttpProtocol(HttpToolsProtocol):
         """A piece of a request, or several."""
         if self._refused:
             return
+        self._piece_bytes = len(data)
         super().data_received(data)
         if self._arriving and not (self._refused or self.transport.is_closing()):
             self._wait_for_rest(len(data))
@@ -78,6 +80,13 @@ class HttpProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._arriving = True
         self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        """The parser found the empty line behind the headers."""
+        if self._head_bytes + self._piece_bytes > MAX_HEAD_BYTES and self._parsed_head_bytes() > MAX_HEAD_BYTES:
+            self._refuse_head()
+            raise ValueError("The head is too large.")  # stops the parser
+        super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The parser found a request's last byte."""
@@ -98,8 +107,12 @@ class HttpProtocol(HttpToolsProtocol):
         self._stop_writing_timer()
 
     def send_400_response(self, msg: str) -> None:
-        """The parser understands nothing."""
-        self._refuse(400, f"{msg} Expected HTTP/1.1, or 1.0.")
+        """The parser understands nothing, or was stopped."""
+        if not self._refused:
+            self._refuse(400, f"{msg} Expected HTTP/1.1, or 1.0.")
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """A client that asks for another protocol is answered in this one, as HTTP has it; that is no fault."""
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
@@ -138,7 +151,13 @@ class HttpProtocol(HttpToolsProtocol):
         if self._in_head():
             self._head_bytes += size
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._refuse(431, f"A request's line and headers may be {MAX_HEAD_BYTES} bytes. Received: more.")
+                self._refuse_head()
+
+    def _parsed_head_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + len(": \r\n") for name, value in self.headers)
+
+    def _refuse_head(self) -> None:
+        self._refuse(431, f"A request's line and headers may be {MAX_HEAD_BYTES} bytes. Received: more.")
 
     def _on_late(self) -> None:
         self._reading = None

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from serving.errors import Code, invalid_argument
 from serving.metrics import METRICS_PATH
-from serving.rest.replies import HttpError
+from serving.rest.replies import Headers, HttpError
 from serving.types import ModelSpec
 
 LIVENESS = "/healthz"
@@ -64,6 +64,10 @@ def find_route(method: str, path: str, query: str, metrics_path: str = METRICS) 
         ServingError: There is no such URL, or not with this method.
     """
     shown = f"{method} {path}{'?' * bool(query)}{query}"
+    if method == "HEAD":  # is answered as GET, without the body (RFC 9110, section 9.3.2)
+        method = "GET"
+    if method == "OPTIONS" and path.lower().startswith(("/v1/", "/v2/")):
+        return Route("preflight")  # what a browser asks before it lets a script ask
     fixed = "metrics" if path == metrics_path else _FIXED.get(path)
     if fixed is not None:
         check_method(method, "GET", shown)
@@ -72,8 +76,6 @@ def find_route(method: str, path: str, query: str, metrics_path: str = METRICS) 
         from serving.rest.v2.routes import find_v2_route
 
         return find_v2_route(method, path, shown)
-    if method == "OPTIONS" and path.lower().startswith("/v1/"):
-        return Route("preflight")  # what a browser asks before it lets a script ask
     if path.startswith("/v1/admin/") and not query:
         from serving.rest.admin import find_admin_route
 
@@ -114,6 +116,11 @@ def check_method(method: str, allowed: str, shown: str) -> None:
         raise HttpError(
             405,
             f"Malformed request: {shown}. Use {allowed}.",
-            headers=((b"allow", allowed.encode()),),
+            headers=allow(allowed),
             code=Code.UNIMPLEMENTED,
         )
+
+
+def allow(methods: str) -> Headers:
+    """The header Allow of a 405: these methods, with commas between them, and HEAD where GET is one of them."""
+    return ((b"allow", methods.replace("GET", "GET, HEAD").encode()),)

@@ -69,6 +69,12 @@ def test_a_warning_that_requests_repeat_is_logged_once_a_second(monkeypatch):
     assert late.getMessage() == "/late failed (and 4 more like it since)"
 
 
+def test_garbage_on_the_wire_is_logged_once_a_second():
+    limit = RateLimit()
+    garbage = [record("Invalid HTTP request received.", name="uvicorn.error") for _ in range(3)]
+    assert [limit.filter(each) for each in garbage] == [True, False, False]
+
+
 def test_messages_that_requests_do_not_cause_are_never_held_back():
     limit = RateLimit()
     assert all(limit.filter(record("Model %s can't be served", each, name="serving.manager")) for each in range(5))

@@ -144,6 +144,46 @@ def test_headers_end_somewhere(models):
     serve(models, check)
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize(("size", "status"), [(MAX_HEAD_BYTES - 200, 200), (MAX_HEAD_BYTES, 431)])
+def test_headers_that_arrive_at_once_end_as_soon(models, size, status, pieces):
+    async def check(port: int) -> None:
+        long = HEAD + b"Connection: close\r\nX-Long: " + b"x" * size + b"\r\n"
+        request = long + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
+        cut = len(request) // pieces
+        reply = await exchange(port, request[:cut], request[cut:], pause_s=0.01)
+        assert reply.startswith(b"HTTP/1.1 %d " % status)
+        assert reply.count(b"HTTP/1.1 ") == 1
+
+    serve(models, check)
+
+
+@pytest.mark.parametrize("path", [b"/healthz", b"/readyz", b"/v1/models/dense", b"/monitoring/prometheus/metrics"])
+def test_head_is_answered_as_get_without_the_body(models, path):
+    async def check(port: int) -> None:
+        ask = b"%s " + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        get, head = await exchange(port, ask % b"GET"), await exchange(port, ask % b"HEAD")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert head.endswith(b"\r\n\r\n")
+        assert names_of(head) == names_of(get)
+
+    def names_of(reply: bytes) -> list[bytes]:
+        return [line.partition(b":")[0] for line in reply.partition(b"\r\n\r\n")[0].splitlines()]
+
+    serve(models, check)
+
+
+@pytest.mark.parametrize("protocol", [b"websocket", b"h2c"])
+def test_a_client_that_asks_for_another_protocol_is_answered_in_this_one_without_a_warning(models, caplog, protocol):
+    async def check(port: int) -> None:
+        upgrade = b"Connection: Upgrade\r\nUpgrade: " + protocol + b"\r\n\r\n"
+        reply = await exchange(port, b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + upgrade)
+        assert reply.startswith(b"HTTP/1.1 200 ")
+
+    serve(models, check, idle_timeout_s=0.2)
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == []
+
+
 def test_garbage_is_400(models):
     async def check(port: int) -> None:
         for garbage in (b"\x16\x03\x01\x02\x00", b"nonsense\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n"):

@@ -2,7 +2,7 @@ import pytest
 
 from serving.errors import Code, ServingError
 from serving.rest.replies import HttpError
-from serving.rest.routes import Route, find_route
+from serving.rest.routes import Route, V2Route, find_route
 from serving.types import ModelSpec
 
 
@@ -25,6 +25,13 @@ from serving.types import ModelSpec
         ("POST", "/v1/models/m:classify", Route("classify", ModelSpec("m"))),
         ("POST", "/V1/Models/M:PREDICT", Route("predict", ModelSpec("M"))),
         ("POST", "/v1/models/caf%C3%A9%3A1:predict", Route("predict", ModelSpec("café:1"))),
+        ("HEAD", "/healthz", Route("liveness")),
+        ("HEAD", "/monitoring/prometheus/metrics", Route("metrics")),
+        ("HEAD", "/v1/models/m", Route("status", ModelSpec("m"))),
+        ("HEAD", "/v2/health/ready", V2Route("v2 ready")),
+        ("OPTIONS", "/v1/models", Route("preflight")),
+        ("OPTIONS", "/v1/models/m:predict", Route("preflight")),
+        ("OPTIONS", "/v2/models/m/infer", Route("preflight")),
         ("GET", f"/v1/models/m/versions/{2**63 - 1}", Route("status", ModelSpec("m", version=2**63 - 1))),
     ],
 )
@@ -57,17 +64,20 @@ def test_malformed_urls_are_refused_in_tensorflow_serving_s_words(
     ("method", "path", "allowed"),
     [
         ("GET", "/v1/models/m:predict", "POST"),
+        ("HEAD", "/v1/models/m:predict", "POST"),
         ("POST", "/v1/models/m", "GET"),
         ("DELETE", "/v1/models/m/metadata", "GET"),
         ("POST", "/healthz", "GET"),
         ("PUT", "/v1/models", "GET"),
+        ("OPTIONS", "/healthz", "GET"),
+        ("POST", "/v1/admin/models/m", "GET, PUT, DELETE"),
     ],
 )
 def test_a_wrong_method_is_told_the_right_one(method: str, path: str, allowed: str) -> None:
     with pytest.raises(HttpError) as caught:
         find_route(method, path, "")
     assert caught.value.status == 405
-    assert caught.value.headers == ((b"allow", allowed.encode()),)
+    assert caught.value.headers == ((b"allow", allowed.replace("GET", "GET, HEAD").encode()),)
     assert caught.value.message == f"Malformed request: {method} {path}. Use {allowed}."
 
 

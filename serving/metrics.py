@@ -1,5 +1,6 @@
 """What Prometheus reads: our own metrics, and TensorFlow Serving's names for those that it has too."""
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -80,6 +81,7 @@ class Metrics:
         )
         self._children: dict[tuple[str, ...], tuple[Counter, Histogram | None]] = {}
         self._batch_children: dict[tuple[str, int, str], tuple[Histogram, Histogram, Histogram]] = {}
+        self._last_runs: dict[tuple[str, int], float] = {}
         self._signatures: dict[str, set[str]] = {}
         self._providers: dict[tuple[str, int], str] = {}
 
@@ -120,6 +122,7 @@ class Metrics:
         self, model: str, version: int, signature: str, *, rows: int, run_s: float, waits_s: Sequence[float]
     ) -> None:
         """Counts a batch: its rows, its seconds in the engine, and each of its requests' seconds in the queue."""
+        self._last_runs[model, version] = time.time()
         key = (model, version, signature)
         children = self._batch_children.get(key)
         if children is None:
@@ -133,6 +136,10 @@ class Metrics:
         children[1].observe(run_s)
         for wait_s in waits_s:
             children[2].observe(wait_s)
+
+    def last_run(self, model: str, version: int) -> float:
+        """When a batch of a version ended last, in seconds since 1970; 0 where none has."""
+        return self._last_runs.get((model, version), 0.0)
 
     def observe_examples(self, model: str, count: int) -> None:
         """Counts the examples of a MultiInference that was answered."""
@@ -165,6 +172,7 @@ class Metrics:
         _remove_watched(self._in_flight, model, str(version))
         for queue in queues:
             _remove_watched(self._queued, model, str(version), queue)
+        self._last_runs.pop((model, version), None)
         provider = self._providers.pop((model, version), None)
         if provider is not None:
             self._info.remove(model, str(version), self.engine, provider)

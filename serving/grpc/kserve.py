@@ -193,6 +193,7 @@ def _statistics_message(version: VersionStatistics) -> messages.ModelStatistics:
     return messages.ModelStatistics(
         name=version.name,
         version=version.version,
+        last_inference=version.last_inference_ms,
         inference_count=version.inference_count,
         execution_count=version.execution_count,
         inference_stats={name: asdict(duration) for name, duration in version.durations.items()},

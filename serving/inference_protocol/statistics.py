@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _INFERENCE = frozenset({"predict", "explain", "classify", "regress", "multiinference", "infer", "modelinfer"})
 
 NANOSECONDS = 1e9
+MILLISECONDS = 1e3
 
 _Samples = Mapping[tuple[str, str, str], float]
 
@@ -35,6 +36,7 @@ class VersionStatistics:
     Attributes:
         name: The model.
         version: The version.
+        last_inference_ms: When the last batch ended, in milliseconds since 1970; 0 where there was none.
         inference_count: Rows that were inferred.
         execution_count: Batches that were run.
         durations: By Triton's names. Reading the inputs and writing the outputs are not timed of themselves.
@@ -42,6 +44,7 @@ class VersionStatistics:
 
     name: str
     version: str
+    last_inference_ms: int = 0
     inference_count: int = 0
     execution_count: int = 0
     durations: Mapping[str, Duration] = field(default_factory=dict)
@@ -64,14 +67,14 @@ def statistics(
     models = [data_plane.status(name, version)] if name else data_plane.models()
     samples = _read(metrics)
     return [
-        _of_version(samples, model.name, str(each.version))
+        _of_version(samples, model.name, str(each.version), metrics.last_run(model.name, each.version))
         for model in models
         for each in model.versions
         if each.state == State.AVAILABLE
     ]
 
 
-def _of_version(samples: _Samples, model: str, version: str) -> VersionStatistics:
+def _of_version(samples: _Samples, model: str, version: str, last_run_s: float) -> VersionStatistics:
     def value(name: str) -> float:
         return samples.get((name, model, version), 0.0)
 
@@ -82,6 +85,7 @@ def _of_version(samples: _Samples, model: str, version: str) -> VersionStatistic
     return VersionStatistics(
         model,
         version,
+        last_inference_ms=round(last_run_s * MILLISECONDS),
         inference_count=round(value("whyserve_batch_rows_sum")),
         execution_count=batches.count,
         durations={

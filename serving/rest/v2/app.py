@@ -196,7 +196,7 @@ def _statistics_json(version: VersionStatistics) -> dict[str, Any]:
     return {
         "name": version.name,
         "version": version.version,
-        "last_inference": 0,
+        "last_inference": version.last_inference_ms,
         "inference_count": version.inference_count,
         "execution_count": version.execution_count,
         "inference_stats": {name: asdict(duration) for name, duration in version.durations.items()},

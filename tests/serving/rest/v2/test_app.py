@@ -2,6 +2,7 @@ import asyncio
 import gzip
 import json
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -239,14 +240,17 @@ def test_statistics_count_rows_and_batches(models: Path) -> None:
             await client.get("/v1/models/dense/metadata")
             return (await client.get("/v2/models/dense/versions/2/stats")).json(), await client.get("/v2/models/stats")
 
+    before_ms = time.time() * 1000
     counted, every = asyncio.run(run())
     (version,) = counted["model_stats"]
+    assert before_ms - 1 <= version["last_inference"] <= time.time() * 1000 + 1
     assert (version["inference_count"], version["execution_count"]) == (4, 2)
     assert {name: each["count"] for name, each in version["inference_stats"].items()} == {
         "success": 2, "fail": 1, "queue": 2, "compute_input": 2, "compute_infer": 2, "compute_output": 2,
     }  # fmt: skip
     assert version["inference_stats"]["success"]["ns"] > version["inference_stats"]["compute_infer"]["ns"] > 0
     assert len(every.json()["model_stats"]) == 6
+    assert [each["last_inference"] for each in every.json()["model_stats"] if not each["execution_count"]] == [0] * 5
 
 
 @pytest.mark.parametrize(

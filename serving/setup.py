@@ -69,7 +69,12 @@ def make_execution(options: ServerOptions) -> ExecutionOptions:
             raise StartError(error.message) from error
         predict = parameters.limits()
         num_threads = parameters.num_batch_threads or num_threads
-        thread_name = parameters.thread_pool_name or thread_name
+        if parameters.thread_pool_name:
+            thread_name = parameters.thread_pool_name
+            logger.warning(
+                "`thread_pool_name` of %s names threads only: in the metrics it is 'predict' or 'explain'.",
+                options.batching_parameters_file,
+            )
     return ExecutionOptions(
         predict_threads=ThreadPoolExecutor(num_threads, thread_name_prefix=thread_name),
         explain_threads=ThreadPoolExecutor(options.explain_threads or max(1, cpus // 2), thread_name_prefix="explain"),

@@ -74,7 +74,7 @@ class OnnxRuntimeEngine:
         sessions = {file: self._session(path / file, mapped=mapped) for file in files if file.endswith(".onnx")}
         _give_back_memory()
         providers = {file: session.get_providers()[0] for file, session in sessions.items()}
-        logger.info("Model %s version %d runs on %s", manifest.name, manifest.version, providers)
+        logger.info("%s runs on %s", path, providers)
         return OnnxRuntimeModel(manifest, sessions)
 
     def _session(self, path: Path, *, mapped: bool) -> Any:

@@ -110,11 +110,11 @@ def read_ssl_config(path: Path) -> Certificates:
         config = text_format.Parse(text, SSLConfig(), descriptor_pool=POOL)
     except text_format.ParseError as error:
         line, column = error.GetLine(), error.GetColumn()
-        place = "" if line is None else f", line {line}" + ("" if column is None else f", column {column}")
+        place = "its end" if line is None else f"line {line}" + ("" if column is None else f", column {column}")
         # protobuf's own words may repeat a piece of the key.
         raise StartError(
             f"`{_OPTION}` must hold an SSLConfig in text format: server_key, server_cert, custom_ca, client_verify. "
-            f"Received: {path}, which is wrong at or before{place or ' its end'}."
+            f"Received: {path}, which is wrong at or before {place}."
         ) from None
     for name in ("server_key", "server_cert"):
         if not getattr(config, name):

@@ -108,7 +108,7 @@ def test_an_empty_list_waits_for_models(tmp_path):
     run(test())
 
 
-def test_batching_parameters_bound_predictions_and_their_threads(tmp_path):
+def test_batching_parameters_bound_predictions_and_their_threads(tmp_path, caplog):
     path = tmp_path / "batching.config"
     path.write_text('max_batch_size {value: 2} num_batch_threads {value: 3} thread_pool_name {value: "mine"}')
     flags = options(model_repository=tmp_path, enable_batching=True, batching_parameters_file=path)
@@ -117,6 +117,9 @@ def test_batching_parameters_bound_predictions_and_their_threads(tmp_path):
     assert execution.explain.max_batch_size == flags.max_explain_batch_size
     name = execution.predict_threads.submit(lambda: __import__("threading").current_thread().name).result()
     assert name == "mine_0"
+    assert (
+        f"`thread_pool_name` of {path} names threads only: in the metrics it is 'predict' or 'explain'." in caplog.text
+    )
     assert execution.predict_threads._max_workers == 3
     assert execution.batching is True
 

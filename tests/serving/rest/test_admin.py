@@ -94,6 +94,20 @@ def test_what_cannot_be_done_is_refused(root, method, url, body, status, error):
     ask(root, test)
 
 
+def test_what_is_logged_of_a_model_has_the_name_that_it_is_served_under(root, caplog):
+    caplog.set_level("INFO")
+
+    async def test(client, _bench):
+        caplog.clear()
+        answer = await client.put("/v1/admin/models/extra", json={"base_path": str(root / "a")})
+        assert answer.status_code == 200
+
+    ask(root, test)
+    loaded = [record.getMessage() for record in caplog.records if record.name.startswith("serving.")]
+    assert any(line.startswith("Model extra version 1 is served") for line in loaded)
+    assert not [line for line in loaded if "odel dense" in line]  # the name in the bundle's manifest
+
+
 def test_a_reload_looks_at_the_folders_at_once(root):
     async def test(client, bench):
         write_bundle(root / "a", 5)

@@ -1,12 +1,9 @@
 """Relevance equals that of the NumPy oracle and of the gradient oracle."""
 
-import sys
-
 import numpy as np
 import pytest
 
 from explain import build_explainer
-from explain.rules import NORM_EPSILON
 from tests.conformance.cases import CASES, double_model
 from tests.conformance.tracing import Explanation, relevances
 from tests.explain.running import explain, worst
@@ -51,14 +48,6 @@ def test_relevance_of_the_other_composites_equals_the_oracle(case, composite, bi
     result = explain(model, *inputs.values(), target=2, composite=composite, bias=bias, **bounds)
     expected = case.network(model).explain(inputs, [2] * 3, composite=composite, bias=bias, **bounds)
     assert worst(result["relevance"], expected["image"]) < TOLERANCE
-
-
-@pytest.fixture
-def hardly_stabilized(monkeypatch):
-    """Sums without weights with a stabilizer of 1e-12: their own is fixed, and the oracle has none."""
-    for name, module in list(sys.modules.items()):
-        if name.startswith("explain.") and getattr(module, "NORM_EPSILON", None) == NORM_EPSILON:
-            monkeypatch.setattr(module, "NORM_EPSILON", 1e-12)
 
 
 GRADIENTS = [

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tests.oracles import layers
+from tests.oracles import attention, layers, sequences
 from tests.oracles.network import Network, Node
 
 STEPPED_OVER = ("softmax", "sigmoid")
@@ -13,19 +13,29 @@ def network_of(model):
     """The oracle of a functional or sequential model with one output; a final softmax or sigmoid is left out."""
     nodes = []
     names = {}  # of a tensor: the node that computes it
+    masks = {}  # of a node: the one that computes its mask
     for layer in _functional(model).layers:
         if isinstance(layer, keras.layers.InputLayer):
             names[_key(layer.output)] = layer.name
             continue
         for use, keras_node in enumerate(layer._inbound_nodes):
-            read = tuple(names.get(_key(tensor)) for tensor in keras_node.input_tensors)
+            signals = [tensor for tensor in keras_node.input_tensors if tensor.dtype != "bool"]  # and no masks
+            read = tuple(names.get(_key(tensor)) for tensor in signals)
             if None in read:
                 continue
-            for part, oracle in enumerate(_layers(layer)):
+            mask = masks.get(read[0])
+            if isinstance(layer, keras.layers.Embedding) and layer.mask_zero:
+                mask = f"{layer.name}/{use}/mask"
+                nodes.append(Node(mask, sequences.Mask(), read))
+            if mask is not None and type(layer) in MASKED:
+                read = (*read, mask)
+            for part, oracle in enumerate(_layers(layer, keras_node.arguments.kwargs, masked=mask is not None)):
                 name = f"{layer.name}/{use}/{part}"
                 nodes.append(Node(name, oracle, read))
                 read = (name,)
             names[_key(keras_node.output_tensors[0])] = read[0]
+            if mask is not None:
+                masks[read[0]] = mask
     while getattr(nodes[-1].layer, "function", None) in [layers.FUNCTIONS[name] for name in STEPPED_OVER]:
         nodes.pop()
     return Network([tensor._keras_history.operation.name for tensor in model.inputs], nodes)
@@ -39,8 +49,14 @@ def _key(tensor):
     return id(tensor._keras_history.operation), tensor._keras_history.node_index, tensor._keras_history.tensor_index
 
 
-def _layers(layer):
+def _layers(layer, options, *, masked):
     """The oracle layers of a Keras layer, in order: its own, and its fused activation."""
+    if masked and type(layer) is keras.layers.GlobalAveragePooling1D:
+        return [sequences.MaskedMean()]
+    if type(layer) in ATTENTION:
+        return [ATTENTION[type(layer)](layer, bool(options.get("use_causal_mask")))]
+    if type(layer).__name__ == "Positions":
+        return [sequences.Positions(_double(layer.table))]
     for keras_class, make in MAKERS.items():
         if type(layer) is keras_class:
             made = make(layer)
@@ -48,9 +64,34 @@ def _layers(layer):
     raise NotImplementedError(f"No oracle for {type(layer).__name__}.")
 
 
+def _double(variable):
+    return np.asarray(variable, np.float64)
+
+
 def _weights(layer):
     values = [np.asarray(value, np.float64) for value in layer.get_weights()]
     return values if len(values) == 2 else [values[0], None]
+
+
+def _projection(layer):
+    return _double(layer.kernel), None if layer.bias is None else _double(layer.bias)
+
+
+def _heads(layer, causal):
+    parts = (layer._query_dense, layer._key_dense, layer._value_dense, layer._output_dense)
+    return attention.MultiHead(*(_projection(part) for part in parts), causal=causal)
+
+
+def _dot(layer, causal):
+    return attention.Dot(float(layer.scale) if layer.use_scale else 1.0, causal)
+
+
+def _additive(layer, causal):
+    return attention.Additive(_double(layer.scale) if layer.use_scale else 1.0, causal)
+
+
+def _layer_normalization(layer):
+    return sequences.LayerNormalization(_double(layer.gamma), _double(layer.beta), layer.epsilon)
 
 
 def _fused(layer, oracle):
@@ -113,6 +154,14 @@ def _sum(layer):
     return layers.Sum((1.0,) * len(layer.input))
 
 
+ATTENTION = {
+    keras.layers.AdditiveAttention: _additive,
+    keras.layers.Attention: _dot,
+    keras.layers.GroupQueryAttention: _heads,
+    keras.layers.MultiHeadAttention: _heads,
+}
+# What reads a mask, where there is one.
+MASKED = {keras.layers.GlobalAveragePooling1D, keras.layers.MultiHeadAttention}
 MAKERS = {
     keras.layers.Activation: lambda layer: layers.Activation(layers.FUNCTIONS[layer.activation.__name__]),
     keras.layers.Add: _sum,
@@ -129,16 +178,20 @@ MAKERS = {
     keras.layers.Cropping2D: _cropping,
     keras.layers.Dense: _dense,
     keras.layers.Dropout: _activation("linear"),
+    keras.layers.Embedding: lambda layer: sequences.Embedding(_double(layer.embeddings)),
     keras.layers.Flatten: lambda _: layers.Move(np.ravel),
     keras.layers.GlobalAveragePooling1D: _global_pooling(layers.AveragePooling),
     keras.layers.GlobalAveragePooling2D: _global_pooling(layers.AveragePooling),
     keras.layers.GlobalMaxPooling1D: _global_pooling(layers.MaxPooling),
     keras.layers.GlobalMaxPooling2D: _global_pooling(layers.MaxPooling),
+    keras.layers.LayerNormalization: _layer_normalization,
     keras.layers.LeakyReLU: _leaky_relu,
     keras.layers.MaxPooling1D: _pooling(layers.MaxPooling),
     keras.layers.MaxPooling2D: _pooling(layers.MaxPooling),
     keras.layers.MaxPooling3D: _pooling(layers.MaxPooling),
     keras.layers.Permute: lambda layer: layers.Move(lambda x: np.transpose(x, [axis - 1 for axis in layer.dims])),
+    keras.layers.Multiply: lambda _: layers.Product(),
+    keras.layers.RMSNormalization: lambda layer: sequences.RMSNormalization(_double(layer.scale), layer.epsilon),
     keras.layers.ReLU: _activation("relu"),
     keras.layers.Rescaling: lambda layer: layers.Scale(layer.scale, layer.offset),
     keras.layers.Reshape: lambda layer: layers.Move(lambda x: np.reshape(x, layer.target_shape)),

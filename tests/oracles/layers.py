@@ -17,12 +17,16 @@ erf = np.vectorize(math.erf)
 
 @dataclass
 class Settings:
-    """What a composite says: rule for each kind of layer, stabiliser, treatment of the bias; rules of first layers."""
+    """What a composite says: rule for each kind of layer, stabiliser, treatment of the bias; rules of first layers.
+
+    `attention`: weights of attention are a `gate`, or share each product with what they weight (`uniform`).
+    """
 
     rules: dict[str, str]
     stabilizer: float = 1e-6
     bias: str = "absorb"
     first: dict[str, str] = field(default_factory=dict)
+    attention: str = "gate"
 
 
 class Linear:
@@ -197,6 +201,16 @@ class Sum:
             R, last = rules.norm([sums[k - 1], terms[k]], sums[k], R)
             shares.append(last)
         return [R, *reversed(shares)]
+
+
+class Product:
+    """The product of two signals: half of its relevance to each (Achtibat et al. 2024, Prop. 3.2)."""
+
+    def forward(self, a, b):
+        return a * b
+
+    def backward(self, R, inputs, output, settings):
+        return [R / 2, R / 2]
 
 
 @dataclass

@@ -42,7 +42,8 @@ class Network:
 
     def explain(self, inputs, target, *, composite="epsilon", epsilon=1e-6, bias="absorb", low=None, high=None):
         """Relevance of each input of a batch; `target` is one flat index for each example, -1 for the largest."""
-        settings = Settings(rules.COMPOSITES[composite], epsilon, bias, rules.FIRST.get(composite, {}))
+        first, attention = rules.FIRST.get(composite, {}), rules.ATTENTION.get(composite, "gate")
+        settings = Settings(rules.COMPOSITES[composite], epsilon, bias, first, attention)
         if low is not None:
             self._set_bounds(next(_examples(inputs)), low, high)
         each = [self._explain(x, t, settings) for x, t in zip(_examples(inputs), target, strict=True)]

@@ -15,7 +15,11 @@ COMPOSITES = {
     "epsilon_alpha2_beta1": {"dense": "epsilon", "convolution": "alpha_beta"},
     "epsilon_alpha2_beta1_flat": {"dense": "epsilon", "convolution": "alpha_beta"},
     "epsilon_gamma_box": {"dense": "epsilon", "convolution": "gamma"},
+    "attnlrp": {"dense": "epsilon", "convolution": "epsilon"},
+    "cp_lrp": {"dense": "epsilon", "convolution": "epsilon"},
 }
+# What the weights of attention are: `gate` unless it says something else.
+ATTENTION = {"attnlrp": "uniform"}
 # What a first layer with weights has instead.
 FIRST = {
     "epsilon_plus_flat": {"dense": "flat", "convolution": "flat"},

@@ -34,8 +34,11 @@ def _fold_next(node: AffineMap, trace: Trace) -> AffineMap | None:
     if len(consumers) != 1 or any(node.output is output for output in trace.outputs.values()):
         return None
     op = consumers[0]
-    if op.type in _IDENTITIES or (op.type in RESHAPES and _keeps_channels(op, trace)):
+    if op.type in _IDENTITIES:
         return node.fold(op)
+    if op.type in RESHAPES:
+        channels = _channels(node, op.outputs[0]) if trace.signals(op) == [0] else None
+        return None if channels is None else node.reshape(op, channels)
     return _fold_arithmetic(node, op, trace) if op.type in _ARITHMETIC else None
 
 
@@ -48,7 +51,7 @@ def _fold_arithmetic(node: AffineMap, op: tf.Operation, trace: Trace) -> AffineM
     other = op.inputs[1 - position]
     if not trace.is_constant(other) or (op.type == "RealDiv" and position == 1) or within_activation(op, trace):
         return None
-    constant = _per_channel(trace.value(other), node.output)
+    constant = _per_channel(trace.value(other), _channels(node, node.output))
     scales = op.type in {"Mul", "RealDiv"} or (op.type == "Sub" and position == 1)
     if constant is None or (scales and not node.linear.scalable):
         return None
@@ -65,18 +68,29 @@ def _fold_arithmetic(node: AffineMap, op: tf.Operation, trace: Trace) -> AffineM
             return node.fold(op, shift=constant)
 
 
-def _keeps_channels(op: tf.Operation, trace: Trace) -> bool:
-    before, after = op.inputs[0].shape, op.outputs[0].shape
-    signal_is_reshaped = trace.signals(op) == [0]
-    known = before.rank is not None and after.rank is not None and after.rank >= 2
-    return bool(signal_is_reshaped and known and before[-1] is not None and before[-1] == after[-1])
+def _channels(node: AffineMap, tensor: tf.Tensor) -> tuple[int, ...] | None:
+    """Sizes of a reshaped output's last axes that hold the channels; attention's heads are two axes of them.
+
+    None where the channels aren't axes of their own.
+    """
+    count, shape = node.linear.output.shape[-1], tensor.shape
+    if count is None or shape.rank is None:
+        return None
+    for length in range(1, shape.rank):
+        sizes = shape[-length:]
+        if sizes.is_fully_defined() and sizes.num_elements() == count:
+            return tuple(sizes.as_list())
+    return None
 
 
-def _per_channel(constant: np.ndarray, output: tf.Tensor) -> np.ndarray | None:
+def _per_channel(constant: np.ndarray, channels: tuple[int, ...] | None) -> np.ndarray | None:
     """The constant as one number for each channel or one in all, or None if it differs along another axis."""
     if constant.size == 1:
         return constant.reshape(())
-    channels = output.shape[-1]
-    if constant.shape[-1] == channels and constant.size == channels and constant.ndim <= output.shape.rank:
-        return constant.reshape(-1)
-    return None
+    if channels is None:
+        return None
+    squeezed = constant.reshape(constant.shape[next(i for i, size in enumerate(constant.shape) if size > 1) :])
+    try:
+        return np.broadcast_to(squeezed, channels)
+    except ValueError:
+        return None

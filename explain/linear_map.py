@@ -135,7 +135,8 @@ class AffineMap:
     Args:
         linear: The linear operation.
         kernel: W, with the scale of what was folded in.
-        bias: b, one number for each output channel `(channels,)` or one in all `()`, or None.
+        bias: b, one number for each output channel, in the shape of the output's axes that hold them, or one in all
+            `()`, or None.
         output: z, the output of the last folded operation.
         operations: The operations that the map stands for, in order.
     """
@@ -175,14 +176,25 @@ class AffineMap:
     def fold(
         self, op: tf.Operation, *, scale: np.ndarray | None = None, shift: np.ndarray | None = None
     ) -> "AffineMap":
-        """The map followed by an operation that scales or shifts each output channel, or only reshapes."""
+        """The map followed by an operation that scales or shifts each output channel, or does nothing.
+
+        Args:
+            op: The operation.
+            scale: Of the channels, in the shape that they have in its result, or one number.
+            shift: Likewise.
+        """
         kernel, bias = self.kernel, self.bias
         if scale is not None:
-            kernel = kernel.scaled(scale)
+            kernel = kernel.scaled(scale.ravel())
             bias = None if bias is None else bias * scale
         if shift is not None:
             bias = shift if bias is None else bias + shift
         return replace(self, kernel=kernel, bias=bias, output=op.outputs[0], operations=(*self.operations, op))
+
+    def reshape(self, op: tf.Operation, channels: Sequence[int]) -> "AffineMap":
+        """The map followed by a reshape, after which the output's last axes, of these sizes, hold the channels."""
+        bias = self.bias if self.bias is None or self.bias.size == 1 else self.bias.reshape(channels)
+        return replace(self, bias=bias, output=op.outputs[0], operations=(*self.operations, op))
 
     def stacks(self, count: int) -> bool:
         """See `LinearMap.stacks`."""

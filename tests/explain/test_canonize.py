@@ -63,6 +63,47 @@ def test_batch_normalization_is_folded_into_the_layer_below(case):
     np.testing.assert_allclose(bias, expected_bias, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("bias", ["absorb", "ignore", "share"])
+@pytest.mark.parametrize("composite", ["epsilon", "epsilon_alpha2_beta1_flat"])
+def test_channels_that_are_split_into_heads_are_folded(composite, bias):
+    model = functional(
+        lambda x: layers.Dense(3)(layers.Flatten()(layers.EinsumDense("abc,cde->abde", (5, 2, 3), bias_axes="de")(x))),
+        (5, 4),
+    )
+    kernel, offset, *last = model.get_weights()
+    heads, _ = maps_of(model)
+    np.testing.assert_array_equal(heads[0].reshape(kernel.shape), kernel)
+    np.testing.assert_array_equal(heads[1], offset)
+    nodes = [
+        Node("heads", oracle.Dense(kernel.reshape(4, 6), offset.ravel()), ("x0",)),
+        Node("flat", oracle.Move(np.ravel), ("heads",)),
+        Node("last", oracle.Dense(*last), ("flat",)),
+    ]
+    x = signal(3, 5, 4)
+    expected = Network(["x0"], nodes).explain({"x0": x}, [1] * 3, composite=composite, bias=bias)["x0"]
+    assert worst(explain(model, x, target=1, composite=composite, bias=bias)["relevance"], expected) < 1e-9
+
+
+def test_heads_that_are_scaled_and_joined_again_are_folded():
+    scale = np.array([[0.5], [2.0]])
+
+    def build(x):
+        h = ops.reshape(layers.Dense(6)(x), (-1, 2, 3)) * scale
+        return layers.Dense(3)(ops.reshape(h, (-1, 6)))
+
+    model = functional(build, (4,))
+    kernel, offset, *last = model.get_weights()
+    factors = np.repeat(scale, 3)
+    nodes = [
+        Node("first", oracle.Dense(kernel * factors, offset * factors), ("x0",)),
+        Node("last", oracle.Dense(*last), ("first",)),
+    ]
+    assert len(maps_of(model)[0][2]) >= 4
+    x = signal(3, 4)
+    expected = Network(["x0"], nodes).explain({"x0": x}, [1] * 3)["x0"]
+    assert worst(explain(model, x, target=1, composite="epsilon")["relevance"], expected) < 1e-9
+
+
 @pytest.mark.parametrize("composite", ["epsilon", "epsilon_plus"])
 def test_folded_layers_are_explained_as_one(composite):
     model = functional(

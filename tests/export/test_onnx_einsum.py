@@ -70,6 +70,14 @@ def test_what_is_no_product_of_matrices_is_left_to_tf2onnx(equation, first, seco
     assert as_product(equation, [[-1 if size is None else size for size in shape] for shape in (first, second)]) is None
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_order_of_factors_is_the_one_that_moves_rows(order):
+    """What values get is A^T c: A is read transposed, and rows of c `(query, head, size)` are moved, no elements."""
+    labels, shapes = ["abcd", "acbe"], [[-1, 7, 2, 4], [-1, 2, 7, 5]]
+    product = as_product(",".join(labels[::order]) + "->aecd", shapes[::order])
+    assert (product.left, product.right) == ("acbe", "abcd")
+
+
 def test_axes_of_unknown_sizes_are_not_merged():
     assert as_product("abcd,cde->abe", [[-1, 5, -1, 4], [-1, 4, 6]]) is None
     assert as_product("aecd,abcd->acbe", [[-1, -1, 2, 4], [-1, -1, 2, 4]]) is not None

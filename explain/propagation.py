@@ -16,7 +16,7 @@ from explain.operations import LINEAR_MAPS, PROPAGATE, REASONS
 from explain.operations.activation import ELEMENTWISE
 from explain.operations.signs import is_non_negative
 from explain.recurrent.propagation import propagate, rule_of
-from explain.relevance import Relevance, accumulate, in_dtype_of, widen
+from explain.relevance import Relevance, accumulate, in_dtype_of, in_full, widen
 from explain.rules import Rule
 from explain.trace import Trace
 
@@ -186,7 +186,8 @@ class Walk:
         """
         self._pending = {id(seed.tensor): seed}
         for op in reversed(self.trace.operations):
-            received = [self._pending.pop(id(output), None) for output in op.outputs]
+            waiting = [self._pending.pop(id(output), None) for output in op.outputs]
+            received = [None if relevance is None else in_full(relevance) for relevance in waiting]
             if any(relevance is not None for relevance in received):
                 self.passed.update((id(t), r) for t, r in zip(op.outputs, received, strict=True) if r is not None)
                 self._step(op, received)

@@ -6,10 +6,17 @@ division; an activation's identity rule needs R. Converting g to R is one produc
 asks for the other.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import tensorflow as tf
+
+
+class Quotient(Protocol):
+    """Computes R / (t + epsilon s(t)) / count for a tensor t with relevance R."""
+
+    def __call__(self, epsilon: float, *, non_negative: bool, count: float) -> tf.Tensor:
+        """See `quotient` for the arguments."""
 
 
 @dataclass(frozen=True)
@@ -19,18 +26,18 @@ class Relevance:
     Args:
         tensor: The tensor t that the relevance belongs to.
         relevance: R, in t's shape, or None while only g is known.
-        gradient: g, in t's shape, or None.
+        gradient: g, in t's shape or in one that broadcasts to it, or None. Operations get it in t's shape.
         rectified: A tensor that is t where R is not zero, and never negative; the output of a ReLU on t. Spares the
             sign of a denominator.
-        quotient: Computes R / (t + epsilon) for an epsilon where t is rectified, at less cost than from R: below max
-            pooling, on the coarse grid. What isn't used is pruned from the graph.
+        quotient: Computes R / (t + epsilon s(t)) at less cost than from R or g: below max pooling, on the coarse grid;
+            below a constant factor, without a product. What isn't used is pruned from the graph.
     """
 
     tensor: tf.Tensor
     relevance: tf.Tensor | None = None
     gradient: tf.Tensor | None = None
     rectified: tf.Tensor | None = None
-    quotient: Callable[[float], tf.Tensor] | None = None
+    quotient: Quotient | None = None
 
     def value(self) -> tf.Tensor:
         """R itself."""
@@ -54,6 +61,38 @@ def accumulate(first: Relevance, second: Relevance) -> Relevance:
     if first.gradient is not None and second.gradient is not None:
         return Relevance(first.tensor, gradient=first.gradient + second.gradient)
     return Relevance(first.tensor, relevance=first.value() + second.value())
+
+
+def scaled(product: tf.Tensor, gradient: tf.Tensor, tensor: tf.Tensor, factor: float) -> Relevance:
+    """Relevance of a tensor t from the gradient form of that of y = factor * t.
+
+    The quotient is computed from y, and the stabiliser scaled with it: no pass reads t, so that a runtime may compute
+    the factor along with t, as part of a matrix product.
+
+    Args:
+        product: y.
+        gradient: The gradient form of its relevance.
+        tensor: t.
+        factor: The factor, not zero.
+    """
+    y = widen(product)
+
+    def from_product(epsilon: float, *, non_negative: bool, count: float) -> tf.Tensor:
+        del non_negative
+        return damped(gradient, y, epsilon * abs(factor), count / factor)
+
+    return Relevance(tensor, gradient=gradient * tf.constant(factor, gradient.dtype), quotient=from_product)
+
+
+def in_full(relevance: Relevance) -> Relevance:
+    """The same relevance with its gradient in the tensor's shape: what comes from a mean has axes of length 1."""
+    g, tensor = relevance.gradient, relevance.tensor
+    if g is None or g.shape.rank is None or tensor.shape.rank is None:
+        return relevance
+    sizes = zip(g.shape.as_list(), tensor.shape.as_list(), strict=True)
+    if all(have != 1 or want == 1 for have, want in sizes):
+        return relevance
+    return replace(relevance, gradient=tf.broadcast_to(g, tf.shape(tensor)))
 
 
 def widen(tensor: tf.Tensor) -> tf.Tensor:
@@ -85,15 +124,36 @@ def stabilizer(z: tf.Tensor, epsilon: float, *, non_negative: bool = False) -> t
     return tf.where(z >= 0, positive, -positive)
 
 
-def quotient(relevance: Relevance, z: tf.Tensor, epsilon: float, *, non_negative: bool = False) -> tf.Tensor:
-    """c = R / (z + epsilon * s(z)), the step that all rules share.
+def quotient(
+    relevance: Relevance, z: tf.Tensor, epsilon: float, *, non_negative: bool = False, count: float = 1.0
+) -> tf.Tensor:
+    """c = R / (z + epsilon * s(z)) / count, the step that all rules share.
 
     Args:
         relevance: Relevance of the layer's output.
         z: The denominator, in the shape of R.
         epsilon: Stabiliser; 0 is taken for LRP-0 with 0/0 = 0.
         non_negative: z is known not to be negative.
+        count: Among how many factors of a product R is shared.
     """
-    if epsilon == 0.0:
-        return tf.math.divide_no_nan(relevance.value(), z)
-    return relevance.value() / (z + stabilizer(z, epsilon, non_negative=non_negative))
+    if epsilon > 0.0 and relevance.quotient is not None and _same(z, relevance.tensor, relevance.rectified):
+        return relevance.quotient(epsilon, non_negative=non_negative, count=count)
+    if epsilon > 0.0 and relevance.gradient is not None and _same(z, relevance.tensor):
+        return damped(relevance.gradient, z, epsilon, count)
+    r = relevance.value()
+    c = tf.math.divide_no_nan(r, z) if epsilon == 0.0 else r / (z + stabilizer(z, epsilon, non_negative=non_negative))
+    return c if count == 1.0 else c / count
+
+
+def damped(gradient: tf.Tensor, z: tf.Tensor, epsilon: float, count: float = 1.0) -> tf.Tensor:
+    """z g / (z + epsilon s(z)) / count as g / (count + count epsilon / |z|): no sign, no selection, no product.
+
+    At z = 0 the denominator is infinite and c zero; where z is infinite (a mask of scores), c = g / count.
+    """
+    return gradient / (count + count * epsilon / tf.abs(z))
+
+
+def _same(z: tf.Tensor, *tensors: tf.Tensor | None) -> bool:
+    """z is one of the tensors, widened or not."""
+    unwidened = z.op.inputs[0] if z.op.type == "Cast" else z
+    return any(z is tensor or unwidened is tensor for tensor in tensors)

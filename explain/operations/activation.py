@@ -82,7 +82,7 @@ def select(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -
     relevance = relevances[0]
     if relevance is None:
         return
-    root = nearest_root(op, walk.trace)
+    root = nearest_root(op, walk.trace) if walk.trace.is_signal(op.inputs[0]) else None
     if root is not None:
         walk.send(root, Relevance(root, relevance=relevance.value()))
         return
@@ -94,6 +94,9 @@ def select(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -
         elif relevance.gradient is not None:
             passed = relevance.gradient * tf.cast(holds, relevance.gradient.dtype)
             walk.send(tensor, Relevance(tensor, gradient=walk.reduce_to(passed, tensor)))
+        if walk.audits and not walk.trace.is_signal(tensor):
+            r = relevance.value()
+            walk.absorb(op, bias=r * tf.cast(holds, r.dtype))
 
 
 def within_activation(op: tf.Operation, trace: Trace) -> bool:

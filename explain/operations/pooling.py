@@ -41,9 +41,12 @@ def max_pool(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk")
         return
     r = relevance.value()
     sent = Relevance(op.inputs[0], relevance=route(r), gradient=route(relevance.gradient))
-    walk.send(
-        op.inputs[0], replace(sent, quotient=lambda epsilon: route(r / (z + stabilizer(z, epsilon, non_negative=True))))
-    )
+
+    def on_the_coarse_grid(epsilon: float, *, non_negative: bool, count: float) -> tf.Tensor:
+        c = r / (z + stabilizer(z, epsilon, non_negative=non_negative))
+        return route(c if count == 1.0 else c / count)
+
+    walk.send(op.inputs[0], replace(sent, quotient=on_the_coarse_grid))
 
 
 def _windows(op: tf.Operation) -> Windows:
@@ -169,14 +172,14 @@ def mean(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> 
         return
     x, z = widen(op.inputs[0]), widen(op.outputs[0])
     axes = walk.trace.value(op.inputs[1])
-    c = quotient(relevance, z, NORM_EPSILON)
-    walk.absorb(op, stabilizer=c * stabilizer(z, NORM_EPSILON))
+    known = op.type == "Mean" and not _unknown(x, axes)
+    count = _elements_of(x, axes) if known else 1.0
+    c = quotient(relevance, z, NORM_EPSILON, count=count)
+    walk.absorb(op, stabilizer=c * count * stabilizer(z, NORM_EPSILON))
     kept = _restore_axes(c, x, axes, keep_dims=op.get_attr("keep_dims"))
-    if op.type == "Mean":
-        kept = kept * (
-            tf.cast(tf.size(z), c.dtype) / tf.cast(tf.size(x), c.dtype) if _unknown(x, axes) else _ratio(x, axes)
-        )
-    walk.send(op.inputs[0], Relevance(op.inputs[0], gradient=tf.broadcast_to(kept, tf.shape(x))))
+    if op.type == "Mean" and not known:
+        kept = kept * (tf.cast(tf.size(z), c.dtype) / tf.cast(tf.size(x), c.dtype))
+    walk.send(op.inputs[0], Relevance(op.inputs[0], gradient=kept))
 
 
 @register("Max", "Min")
@@ -208,5 +211,5 @@ def _unknown(x: tf.Tensor, axes: np.ndarray) -> bool:
     return any(x.shape[int(axis)] is None for axis in np.atleast_1d(axes))
 
 
-def _ratio(x: tf.Tensor, axes: np.ndarray) -> float:
-    return 1.0 / float(np.prod([x.shape[int(axis)] for axis in np.atleast_1d(axes)]))
+def _elements_of(x: tf.Tensor, axes: np.ndarray) -> float:
+    return float(np.prod([x.shape[int(axis)] for axis in np.atleast_1d(axes)]))

@@ -28,6 +28,8 @@ from explain.trace import Trace
 if TYPE_CHECKING:
     from explain.propagation import Walk
 
+_SUMS = frozenset({"Add", "AddV2", "AddN", "BiasAdd", "Sub"})
+
 
 def multiply_signals(op: tf.Operation, relevance: Relevance, walk: "Walk") -> None:
     """y = a * b of two signals."""
@@ -101,9 +103,9 @@ def takers(op: tf.Operation, walk: "Walk", positions: Sequence[int] = (0, 1)) ->
 def share_product(op: tf.Operation, relevance: Relevance, count: int, walk: "Walk") -> tf.Tensor:
     """c / n with c = R / (Y + epsilon s(Y)), for a product that n factors take relevance of."""
     y = widen(op.outputs[0])
-    c = quotient(relevance, y, NORM_EPSILON)
-    walk.absorb(op, stabilizer=c * stabilizer(y, NORM_EPSILON))
-    return c if count == 1 else c / count
+    share = quotient(relevance, y, NORM_EPSILON, count=count)
+    walk.absorb(op, stabilizer=share * count * stabilizer(y, NORM_EPSILON))
+    return share
 
 
 def _left(c: tf.Tensor, b: tf.Tensor, transposed_a: bool, transposed_b: bool) -> tf.Tensor:
@@ -128,12 +130,15 @@ def softmax(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") 
     relevance = relevances[0]
     if relevance is None:
         return
-    x, s, r = widen(op.inputs[0]), widen(op.outputs[0]), relevance.value()
+    x, s, r = op.inputs[0], widen(op.outputs[0]), relevance.value()
     if op.type == "LogSoftmax":
         s = tf.exp(s)
     inner = r - s * tf.reduce_sum(r, axis=-1, keepdims=True)
-    passed = tf.where(s > 0, x, tf.zeros_like(x)) * inner
-    walk.send(op.inputs[0], Relevance(op.inputs[0], relevance=passed))
+    if x.op.type in _SUMS:  # a mask may have been added that is -inf
+        passed = tf.where(s > 0, widen(x), tf.zeros_like(inner)) * inner
+        walk.send(x, Relevance(x, relevance=passed))
+    else:
+        walk.send(x, Relevance(x, gradient=inner))
 
 
 def divides_by_own_sum(op: tf.Operation, trace: Trace) -> bool:

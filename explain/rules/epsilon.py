@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from explain.linear_map import AffineMap
-from explain.relevance import Relevance, widen
+from explain.relevance import Relevance, quotient, widen
 from explain.rules.base import Distribution, Settings, register
 from explain.rules.branch import Branch, Term, distribute
 
@@ -20,7 +20,7 @@ def epsilon(node: AffineMap, relevance: Relevance, settings: Settings) -> Distri
         z, bias = z - tf.constant(bias, z.dtype), None
     elif relevance.rectified is not None:
         z, non_negative = widen(relevance.rectified), True
-        if relevance.quotient is not None and settings.epsilon > 0:
-            c = relevance.quotient(settings.epsilon)
+    if settings.epsilon > 0:
+        c = quotient(relevance, z, settings.epsilon, non_negative=non_negative)
     terms = [Term(widen(node.input), node.kernel)]
     return distribute(node, relevance.value(), Branch(terms, bias, non_negative, z, c), settings)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 from tests.explain.running import explain, functional, randomized, signal, worst
 
@@ -112,6 +112,27 @@ def test_attention_that_shares_gives_relevance_to_queries_and_keys():
     shared = explain(model, *arrays, composite="attnlrp")
     assert (gated["relevance_x"] == 0).all()
     assert np.abs(shared["relevance_x"]).max() > 1e-3
+
+
+@pytest.mark.parametrize("blocked", [-1e9, -np.inf])
+@pytest.mark.parametrize("form", ["where", "sum"])
+def test_blocked_scores_hold_nothing_however_they_are_blocked(form, blocked):
+    allowed = np.tri(5, dtype=bool)
+    added = np.where(allowed, 0.0, blocked)
+
+    def attend(x):
+        scores = ops.matmul(x, ops.transpose(x, (0, 2, 1)))
+        scores = ops.where(allowed, scores, blocked) if form == "where" else scores + added
+        return layers.Dense(3)(layers.Flatten()(ops.matmul(ops.softmax(scores), x)))
+
+    model = functional(attend, (5, 4))
+    causal = functional(
+        lambda x: layers.Dense(3)(layers.Flatten()(layers.Attention()([x, x], use_causal_mask=True))), (5, 4)
+    )
+    causal.set_weights(model.get_weights())
+    x = signal(2, 5, 4)
+    expected = explain(causal, x, composite="attnlrp", bias="ignore")["relevance"]
+    assert worst(explain(model, x, composite="attnlrp", bias="ignore")["relevance"], expected) < 1e-9
 
 
 def test_tokens_get_the_sum_over_their_embedding():

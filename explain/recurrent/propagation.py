@@ -13,7 +13,7 @@ from explain.recurrent.cells import FACTORS, Denominators, Factors, States
 from explain.recurrent.recording import RecurrentCall
 from explain.recurrent.scan import scan
 from explain.relevance import Relevance, widen
-from explain.rules import DEFAULT_EPSILON, Rule
+from explain.rules import RULES, Rule
 
 if TYPE_CHECKING:
     from explain.propagation import Walk
@@ -25,12 +25,13 @@ def rule_of(call: RecurrentCall, composite: Composite) -> Rule:
     """The composite's rule for a recurrent layer.
 
     Raises:
-        CompositeError: It isn't the epsilon rule: no other is defined for the sums of a cell.
+        CompositeError: It isn't the epsilon rule, with whatever stabiliser: no other is defined for the sums of a cell.
     """
     rule = composite.rule(kind=KIND, layer=call.layer, first=False)
-    if rule.name != "epsilon":
+    if RULES[rule.name].function is not RULES["epsilon"].function:
         raise CompositeError(
-            f"Recurrent layers take the rule 'epsilon' only (Arras et al. 2017). Received: rule '{rule.name}' for "
+            "Recurrent layers take the rule 'epsilon' (Arras et al. 2017) or a case of it, 'zero' or 'norm'. "
+            f"Received: rule '{rule.name}' for "
             f"layer '{call.layer}' by composite '{composite.name}'. Put an assignment of 'epsilon' to it before that."
         )
     return rule
@@ -45,9 +46,7 @@ def propagate(call: RecurrentCall, received: list[Relevance | None], walk: "Walk
         walk: The pass.
         rule: The epsilon rule with its parameters.
     """
-    denominators = Denominators(
-        float(rule.parameters.get("epsilon", DEFAULT_EPSILON)), str(rule.parameters.get("bias", "absorb"))
-    )
+    denominators = Denominators(rule.epsilon, rule.bias)
     layer = _Layer(call, walk, denominators)
     arrived = layer.arrived(received)
     relevance = layer.recur(arrived)

@@ -1,6 +1,6 @@
 """What a rule is: a name, parameters, and a function from the relevance of an affine map's output to its input's."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import final
@@ -59,16 +59,26 @@ CheckParameters = Callable[[Mapping[str, float]], None]
 @final
 @dataclass(frozen=True)
 class RegisteredRule:
-    """A rule's function, the numbers that it takes with their defaults (None: must be given), and their check."""
+    """A rule's function, and what can be set of it.
+
+    Args:
+        function: Shares out the relevance.
+        numbers: The numbers that it takes with their defaults (None: must be given).
+        check: Raises `CompositeError` for numbers that don't fit together.
+        options: Which of `epsilon` and `bias` can be set.
+        epsilon: Its stabiliser, unless another is asked for.
+    """
 
     function: RuleFunction
     numbers: Mapping[str, float | None]
     check: CheckParameters
+    options: frozenset[str]
+    epsilon: float
 
     @property
     def parameters(self) -> frozenset[str]:
         """Names of everything that can be set."""
-        return frozenset({"epsilon", "bias", *self.numbers})
+        return self.options.union(self.numbers)
 
 
 _RULES: dict[str, RegisteredRule] = {}
@@ -80,7 +90,12 @@ def _accept(numbers: Mapping[str, float]) -> None:
 
 
 def register(
-    name: str, *, numbers: Mapping[str, float | None] | None = None, check: CheckParameters = _accept
+    name: str,
+    *,
+    numbers: Mapping[str, float | None] | None = None,
+    check: CheckParameters = _accept,
+    options: Iterable[str] = ("epsilon", "bias"),
+    epsilon: float = DEFAULT_EPSILON,
 ) -> Callable[[RuleFunction], RuleFunction]:
     """Registers a rule under a name that composites can use.
 
@@ -88,6 +103,8 @@ def register(
         name: The name.
         numbers: The rule's own parameters with their defaults, None where there is none.
         check: Raises `CompositeError` for numbers that don't fit together.
+        options: Which of `epsilon` and `bias` can be set.
+        epsilon: The stabiliser, fixed where it is not among the options.
 
     Raises:
         ValueError: The name is taken.
@@ -96,7 +113,7 @@ def register(
         raise ValueError(f"Rule '{name}' is registered already. Choose another name.")
 
     def add(function: RuleFunction) -> RuleFunction:
-        _RULES[name] = RegisteredRule(function, dict(numbers or {}), check)
+        _RULES[name] = RegisteredRule(function, dict(numbers or {}), check, frozenset(options), epsilon)
         return function
 
     return add
@@ -122,15 +139,26 @@ class Rule:
         if self.name not in RULES:
             raise CompositeError(f"Unknown rule. Expected one of {', '.join(sorted(RULES))}. Received: {self.name!r}.")
         self._check_names(RULES[self.name])
-        bias = self.parameters.get("bias", "absorb")
-        if bias not in BIAS_MODES:
-            raise CompositeError(f"`bias` must be one of {', '.join(BIAS_MODES)}. Received: bias={bias!r}.")
+        if self.bias not in BIAS_MODES:
+            raise CompositeError(
+                f"`bias` must be one of {', '.join(BIAS_MODES)}. Received: bias={self.parameters['bias']!r}."
+            )
         for name, value in self.parameters.items():
             if name != "bias" and (isinstance(value, str | bool) or not np.isfinite(value)):
                 raise CompositeError(f"`{name}` must be a finite number. Received: {name}={value!r}.")
-        if float(self.parameters.get("epsilon", DEFAULT_EPSILON)) < 0:
+        if self.epsilon < 0:
             raise CompositeError(f"`epsilon` must not be negative. Received: epsilon={self.parameters['epsilon']!r}.")
         RULES[self.name].check(self._numbers())
+
+    @property
+    def epsilon(self) -> float:
+        """The stabiliser."""
+        return float(self.parameters.get("epsilon", RULES[self.name].epsilon))
+
+    @property
+    def bias(self) -> str:
+        """What becomes of the bias."""
+        return str(self.parameters.get("bias", "absorb"))
 
     def apply(
         self, node: AffineMap, relevance: Relevance, *, non_negative: bool = False, bounds: Bounds | None = None
@@ -144,8 +172,8 @@ class Rule:
             bounds: Bounds of the map's input.
         """
         settings = Settings(
-            epsilon=float(self.parameters.get("epsilon", DEFAULT_EPSILON)),
-            bias=str(self.parameters.get("bias", "absorb")),
+            epsilon=self.epsilon,
+            bias=self.bias,
             non_negative=non_negative,
             numbers=self._numbers(),
             bounds=bounds,
@@ -156,7 +184,7 @@ class Rule:
         unknown = set(self.parameters) - registered.parameters
         if unknown:
             raise CompositeError(
-                f"Rule '{self.name}' takes {', '.join(sorted(registered.parameters))}. "
+                f"Rule '{self.name}' takes {', '.join(sorted(registered.parameters)) or 'no parameters'}. "
                 f"Received: {', '.join(sorted(unknown))}."
             )
         missing = [

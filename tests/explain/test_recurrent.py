@@ -404,9 +404,19 @@ def test_stateful_layer_is_refused():
         build_explainer(model)
 
 
+@pytest.mark.parametrize(("rule", "epsilon"), [("zero", 0.0), ("norm", 1e-6)])
+def test_cases_of_the_epsilon_rule_have_their_own_stabilizer(rule, epsilon):
+    model, _ = alone(LAYERS["lstm"])
+    x = signal(2, TIME, FEATURES)
+    composites = [Composite("own", (Assignment(each),)) for each in (EngineRule(rule), EngineRule("epsilon"))]
+    found, other = (explain(model, x, target=1, composite=composite)["relevance"] for composite in composites)
+    np.testing.assert_array_equal(found, explain(model, x, target=1, composite="epsilon", epsilon=epsilon)["relevance"])
+    assert np.array_equal(found, other) == (epsilon == 1e-6)
+
+
 def test_other_rule_than_epsilon_is_refused():
     model, _ = alone(LAYERS["lstm"])
-    with pytest.raises(CompositeError, match=r"take the rule 'epsilon' only.*Received: rule 'z_plus' for layer 'lstm"):
+    with pytest.raises(CompositeError, match=r"take the rule 'epsilon' .*Received: rule 'z_plus' for layer 'lstm"):
         build_explainer(model, composite=Composite("own", (Assignment(EngineRule("z_plus")),)))
 
 

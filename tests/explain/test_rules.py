@@ -24,6 +24,8 @@ LAYERS = {
     "convolution in groups": (lambda: layers.Conv2D(4, 3, padding="same", groups=2), (5, 4, 4)),
     "convolution 3d": (lambda: layers.Conv3D(2, 2, strides=2, padding="same"), (3, 4, 3, 2)),
 }
+# All but `pass`, which looks at no weights.
+SHARING = sorted(rules.RULES.keys() - {"pass"})
 BIAS_MODES = ("absorb", "ignore", "share")
 # Of the rules that take more than a stabiliser and a bias mode.
 NUMBERS = {"alpha_beta": {"alpha": 3.0, "beta": 2.0}, "gamma": {"gamma": 0.5}, "z_box": {"low": -4.0, "high": 5.0}}
@@ -44,8 +46,9 @@ def apply(applied, model, x, relevance, *, non_negative=False):
 
 
 def rule(name, **parameters):
-    """A rule with its own numbers, far from their defaults."""
-    return Rule(name, {**parameters, **NUMBERS.get(name, {})})
+    """A rule with what it takes of the parameters, and its own numbers, far from their defaults."""
+    taken = {key: value for key, value in parameters.items() if key in rules.RULES[name].parameters}
+    return Rule(name, {**taken, **NUMBERS.get(name, {})})
 
 
 def dense(kernel, bias=None):
@@ -55,7 +58,7 @@ def dense(kernel, bias=None):
     return model
 
 
-@pytest.mark.parametrize("name", sorted(rules.RULES))
+@pytest.mark.parametrize("name", SHARING)
 @pytest.mark.parametrize("layer", LAYERS)
 def test_rule_equals_its_equation_for_inputs_of_any_sign(name, layer):
     make, shape = LAYERS[layer]
@@ -127,6 +130,62 @@ def test_zero_by_zero_is_spread_where_the_stabilizer_is_shared(name):
     np.testing.assert_array_equal(result[0], [[1.5, 1.5]])
 
 
+# x, kernel and bias as above: z = (1, -6), so c = (3 / 1, 6 / -6) = (3, -1). R = (2 (1*3 - 2*-1), -1 (3*3 + 1*-1)) =
+# (10, -8); the bias absorbs 3*2 and -1*-1: 10 - 8 + 7 = 9 = 3 + 6.
+def test_zero_divides_by_z_as_it_is():
+    model, x = dense([[1, -2], [3, 1]], [2, -1]), np.array([[2.0, -1.0]])
+    result = apply(Rule("zero"), model, x, np.array([[3.0, 6.0]]))
+    np.testing.assert_array_equal(result, [[[10, -8]], [[6, 1]], [[0, 0]]])
+
+
+def test_norm_has_the_stabilizer_of_sums():
+    # z = 1e-6, c = 2 / (1e-6 + 1e-6) = 1e6: half goes on, half to the stabiliser.
+    result = apply(Rule("norm"), dense([[1e-6]]), np.array([[1.0]]), np.array([[2.0]]))
+    np.testing.assert_allclose(np.ravel(result), [1, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: layers.Dense(5), (5,)),
+        (lambda: layers.Dense(5), (3, 5)),  # rows are a batch while the kernel is applied
+        (lambda: layers.Conv2D(2, 3, padding="same"), (4, 5, 2)),
+        (lambda: layers.DepthwiseConv2D(3, padding="same"), (4, 5, 2)),
+    ],
+)
+def test_pass_hands_relevance_on_as_it_is(make, shape):
+    model = functional(lambda x: make()(x), shape)
+    r = signal(2, *shape, seed=2)
+    passed, by_bias, by_stabilizer = apply(Rule("pass"), model, signal(2, *shape), r)
+    np.testing.assert_array_equal(passed.reshape(r.shape), r)
+    assert not by_bias.any()
+    assert not by_stabilizer.any()
+
+
+@pytest.mark.parametrize(
+    ("make", "shape"),
+    [
+        (lambda: layers.Dense(4), (5,)),
+        (lambda: layers.Conv2D(2, 3), (4, 5, 2)),
+        (lambda: layers.Conv1D(2, 3, strides=2, padding="same"), (None, 2)),
+    ],
+)
+def test_pass_is_refused_where_the_shape_changes(make, shape):
+    model = functional(lambda x: make()(x), shape)
+    with pytest.raises(CompositeError, match=r"Rule 'pass' is for layers .* Received: layer '\w+' from \(None, "):
+        apply(Rule("pass"), model, signal(2, *(size or 4 for size in shape)), np.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "message"),
+    [("zero", {"epsilon": 0.1}, "takes bias"), ("norm", {"epsilon": 0.1}, "takes bias"),
+     ("pass", {"bias": "absorb"}, "takes no parameters")],
+)  # fmt: skip
+def test_what_is_fixed_can_not_be_set(name, parameters, message):
+    with pytest.raises(CompositeError, match=rf"Rule '{name}' {message}\. Received: {next(iter(parameters))}\."):
+        Rule(name, parameters)
+
+
 @pytest.mark.parametrize("layer", ["dense", "convolution strided", "convolution in groups"])
 def test_z_plus_of_a_non_negative_input_needs_one_term(layer):
     make, shape = LAYERS[layer]
@@ -147,7 +206,7 @@ def test_z_plus_equals_epsilon_where_every_product_is_positive():
         np.testing.assert_allclose(first, second, rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", sorted(rules.RULES))
+@pytest.mark.parametrize("name", SHARING)
 @pytest.mark.parametrize("bias", BIAS_MODES)
 def test_what_is_not_passed_on_is_accounted_for(name, bias):
     model = functional(lambda x: layers.Conv2D(3, 3, padding="same")(x), (4, 5, 2))

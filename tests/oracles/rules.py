@@ -41,6 +41,18 @@ def epsilon(a, affine, R, *, stabilizer, bias):
     return _distribute(contributions, z, offset, stabilizer * sign(z), R, affine.reads, bias)
 
 
+def zero(a, affine, R, *, stabilizer, bias):
+    """R_i = sum_j z_ij / z_j R_j (Bach et al. 2015, eq. 56), whatever the stabiliser of other rules is."""
+    del stabilizer
+    return epsilon(a, affine, R, stabilizer=0.0, bias=bias)
+
+
+def norm_of_layer(a, affine, R, *, stabilizer, bias):
+    """zennit's `Norm` of a layer with weights: the epsilon rule with its fixed stabiliser."""
+    del stabilizer
+    return epsilon(a, affine, R, stabilizer=NORM_EPSILON, bias=bias)
+
+
 def z_plus(a, affine, R, *, stabilizer, bias):
     """R_i = sum_j z_ij^+ / (sum_i z_ij^+ + b_j^+) R_j (Bach et al. 2015, eq. 60 with alpha 1, beta 0)."""
     contributions = np.maximum(a[:, None] * affine.matrix, 0)
@@ -101,9 +113,11 @@ RULES = {
     "epsilon": epsilon,
     "flat": flat,
     "gamma": gamma,
+    "norm": norm_of_layer,
     "w_square": w_square,
     "z_box": z_box,
     "z_plus": z_plus,
+    "zero": zero,
 }
 
 

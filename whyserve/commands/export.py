@@ -33,10 +33,10 @@ EXAMPLES = (
 )
 @click.option(
     "--epsilon",
-    type=click.FloatRange(min=0, min_open=True),
+    type=click.FloatRange(min=0),
     default=1e-6,
     show_default=True,
-    help="Stabiliser of the denominators.",
+    help="Stabiliser of the denominators; 0 for LRP-0.",
 )
 @click.option(
     "--bias",

@@ -7,9 +7,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from explain.composites import COMPOSITES, Assignment, Composite, named_composite, read_composite
+    from explain.composite_file import read_composite
+    from explain.composites import Assignment, Composite
     from explain.errors import CompositeError, ExplainError, LayerError, OutputError, UnsupportedOperationError
     from explain.explainer import Explainer, build_explainer
+    from explain.named_composites import COMPOSITES, named_composite
     from explain.rules import Rule
 
 __all__ = [
@@ -29,9 +31,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "explain.composites": ("COMPOSITES", "Assignment", "Composite", "named_composite", "read_composite"),
+    "explain.composite_file": ("read_composite",),
+    "explain.composites": ("Assignment", "Composite"),
     "explain.errors": ("CompositeError", "ExplainError", "LayerError", "OutputError", "UnsupportedOperationError"),
     "explain.explainer": ("Explainer", "build_explainer"),
+    "explain.named_composites": ("COMPOSITES", "named_composite"),
     "explain.rules": ("Rule",),
 }
 

@@ -8,12 +8,13 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.func_graph import func_graph_from_py_func
 
-from explain.composites import Composite, default_composite, named_composite
+from explain.composites import Composite
 from explain.conservation import Audit, total
 from explain.constants import DerivedConstants
 from explain.errors import OutputError
 from explain.inner import layer_outputs, relevance_at
 from explain.linear_map import AffineMap
+from explain.named_composites import default_composite, named_composite
 from explain.propagation import Walk, affine_maps, assign
 from explain.relevance import Relevance, widen
 from explain.rules import DEFAULT_EPSILON

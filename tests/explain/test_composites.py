@@ -4,7 +4,7 @@ import pytest
 from keras import layers
 
 from explain import COMPOSITES, Assignment, Composite, CompositeError, Rule, build_explainer, named_composite
-from explain.composites import default_composite
+from explain.named_composites import default_composite
 from tests.explain.running import explain, functional, signal
 from tests.oracles import rules as oracle
 

@@ -233,7 +233,7 @@ class Walk:
     def _at(self, tensor: tf.Tensor, value: float) -> tf.Tensor:
         if tensor.op.name not in self.trace.positions:
             is_input = any(tensor is model_input for model_input in self.trace.inputs.values())
-            return tf.fill(tf.shape(tensor), tf.cast(value, tensor.dtype)) if is_input else tensor
+            return tf.fill(_one_example(tensor), tf.cast(value, tensor.dtype)) if is_input else tensor
         op = tensor.op
         if not self.trace.is_signal(tensor):
             return tensor
@@ -258,3 +258,9 @@ class Walk:
         account.update((what, [value]) for what, value in self._absorbed.items())
         operation = node.linear.op.type if node else call.kind if call else op.type
         self.audit.enter(layer, operation, rule, account)
+
+
+def _one_example(tensor: tf.Tensor) -> list[int] | tf.Tensor:
+    """The shape of one example, which stands for the whole batch; as it is where other sizes are known at run time."""
+    sizes = tensor.shape.as_list()
+    return [1, *sizes[1:]] if None not in sizes[1:] else tf.shape(tensor)

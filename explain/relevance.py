@@ -121,7 +121,8 @@ def stabilizer(z: tf.Tensor, epsilon: float, *, non_negative: bool = False) -> t
     positive = tf.constant([epsilon] if z.shape.rank != 0 else epsilon, z.dtype)
     if non_negative:
         return positive
-    return tf.where(z >= 0, positive, -positive)
+    # Not a `tf.where` of two numbers: ONNX Runtime takes several times as long for that.
+    return 2 * positive * tf.cast(z >= 0, z.dtype) - positive
 
 
 def quotient(

@@ -39,6 +39,11 @@ class Windows:
         """How much of the input a window spans."""
         return tuple(d * (k - 1) + 1 for k, d in zip(self.sizes, self.dilations, strict=True))
 
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """How many of the `stride` phases of each spatial dimension a window of single steps reads."""
+        return tuple(min(k, s) for k, s in zip(self.sizes, self.strides, strict=True))
+
     def pad_before(self, input_sizes: Sequence[Size]) -> list[Size]:
         """Padding before the first element of each spatial dimension, as TensorFlow's `SAME` and `VALID` define it."""
         if isinstance(self.padding, tuple):
@@ -97,6 +102,28 @@ def depth_to_space(stacked: tf.Tensor, strides: Sequence[int], channels: int) ->
     if all(stride == 1 for stride in strides):
         return stacked
     return _to_space(stacked, strides, channels)
+
+
+def widen_blocks(x: tf.Tensor, blocks: Sequence[int], strides: Sequence[int]) -> tf.Tensor:
+    """Puts zeros behind each block of a tensor, for the phases that no window reads.
+
+    Args:
+        x: `(batch, b1*u1, ..., channels)`.
+        blocks: b, at most the stride.
+        strides: s.
+
+    Returns:
+        A tensor `(batch, s1*u1, ..., channels)`.
+    """
+    if tuple(blocks) == tuple(strides):
+        return x
+    channels = x.shape[-1]
+    coarse = [size // b for size, b in zip(spatial_sizes(x), blocks, strict=True)]
+    split = [n for pair in zip(coarse, blocks, strict=True) for n in pair]
+    added = [n for s, b in zip(strides, blocks, strict=True) for n in (0, s - b)]
+    split[-1], added[-1] = split[-1] * channels, added[-1] * channels  # one piece with the channels
+    padded = tf.pad(tf.reshape(x, [-1, *split]), [[0, 0], *([0, n] for n in added)])
+    return tf.reshape(padded, [-1, *(u * s for u, s in zip(coarse, strides, strict=True)), channels])
 
 
 def crop(padded: tf.Tensor, before: Sequence[Size], sizes: Sequence[Size]) -> tf.Tensor:

@@ -17,7 +17,7 @@ import tensorflow as tf
 from explain.linear_map import Kernel, LinearMap
 from explain.operations.registry import register_linear_map
 from explain.trace import Trace
-from explain.windows import Size, Windows, crop, depth_to_space, spatial_sizes
+from explain.windows import Size, Windows, crop, depth_to_space, spatial_sizes, widen_blocks
 
 # How many channels a runtime computes at once at least (16 floats of AVX-512).
 _VECTOR_CHANNELS = 16
@@ -162,11 +162,12 @@ class ConvolutionMap(WindowedMap):
         stacked = _convolve(
             c, self._constant(kernel, c.dtype, "phases", phases), (1,) * len(reach), tuple(padding), (1,) * len(reach)
         )
-        channels = self._channels(kernel)
+        channels, blocks = self._channels(kernel), w.blocks
         if self.groups > 1:
-            stacked = _ungroup_phases(stacked, self.groups, math.prod(w.strides), channels)
+            stacked = _ungroup_phases(stacked, self.groups, math.prod(blocks), channels)
         sizes = spatial_sizes(self.input)
-        return crop(depth_to_space(stacked, w.strides, channels), w.pad_before(sizes), sizes)
+        read = depth_to_space(stacked, blocks, channels)
+        return crop(widen_blocks(read, blocks, w.strides), w.pad_before(sizes), sizes)
 
 
 def flip(kernel: np.ndarray) -> np.ndarray:
@@ -186,7 +187,8 @@ def phase_kernels(flipped: np.ndarray, windows: Windows, groups: int) -> tuple[n
     """One kernel for each phase of the input grid, stacked along the output channels.
 
     Position p = s*u + r of the padded input is sum over m = r (mod s) of c[u - (m - r)/s] w[m]: a convolution of the
-    coarse grid with the elements r, r + s, ... of the kernel.
+    coarse grid with the elements r, r + s, ... of the kernel. A phase that no window reads, because the kernel is
+    smaller than the stride (1x1 and stride 2), has none and is left out.
 
     Returns:
         The kernels `(t1, ..., filters / g, phases * channels)`, group-major, and t - 1 for each dimension.
@@ -196,7 +198,7 @@ def phase_kernels(flipped: np.ndarray, windows: Windows, groups: int) -> tuple[n
     kernel = np.flip(flipped, axis=tuple(range(len(sizes))))
     padded = np.pad(kernel, [*((0, t * s - k) for t, s, k in zip(taps, strides, sizes, strict=True)), (0, 0), (0, 0)])
     per_phase = []
-    for phase in product(*(range(s) for s in strides)):
+    for phase in product(*(range(b) for b in windows.blocks)):
         selected = padded[tuple(slice(r, None, s) for r, s in zip(phase, strides, strict=True))]
         per_phase.append(_swap_channels(flip(selected), groups))
     stacked = np.stack(per_phase, axis=-2)  # (..., filters / g, phases, channels)

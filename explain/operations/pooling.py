@@ -5,14 +5,14 @@ for one, make such ties common, and to give all to the first would tilt the heat
 two runtimes sum in different orders, and would break a tie differently.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from explain.operations.registry import register
+from explain.operations.signs import is_non_negative
 from explain.relevance import Relevance, quotient, stabilizer, widen
 from explain.rules import NORM_EPSILON
 from explain.windows import Windows, read_offset, scatter_windows, spatial_sizes
@@ -20,8 +20,15 @@ from explain.windows import Windows, read_offset, scatter_windows, spatial_sizes
 if TYPE_CHECKING:
     from explain.propagation import Walk
 
-# Takes what the windows hold, in either form, to the elements that hold it.
-Router = Callable[[tf.Tensor], tf.Tensor]
+
+class Router(Protocol):
+    """Takes what the windows hold, in either form and divided by a number for each, to the elements that hold it."""
+
+    def __call__(self, carried: tf.Tensor, divisor: tf.Tensor | None = None) -> tf.Tensor:
+        """Relevance of what the pooling reads, in the form of `carried`."""
+        ...
+
+
 # Elements within this part of the largest count as equal to it: some 8 units of rounding in float32, and the same in
 # float64, so that single precision is checked against a reference that draws the line at the same place.
 TIE_TOLERANCE = 1e-6
@@ -33,31 +40,44 @@ def max_pool(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk")
     relevance = relevances[0]
     if relevance is None:
         return
-    windows = _windows(op)
     x, z = widen(op.inputs[0]), widen(op.outputs[0])
-    route = _tile_router(x, z, windows) if _tiles(windows, x) else _window_router(x, z, windows)
+    pool = _Pool(x, z, _windows(op), non_negative=is_non_negative(op.inputs[0], walk.trace))
+    tiled = _tiles(pool.windows, x)
+    route = _tile_router(pool) if tiled else _window_router(pool)
     if relevance.gradient is None:
         walk.send(op.inputs[0], Relevance(op.inputs[0], relevance=route(relevance.value())))
         return
-    r = relevance.value()
-    sent = Relevance(op.inputs[0], relevance=route(r), gradient=route(relevance.gradient))
+    g = relevance.gradient
+    if tiled:
+        z, g = _rows(z), _rows(g)
+    r = z * g
+    sent = Relevance(op.inputs[0], relevance=route(r), gradient=route(g))
 
     def on_the_coarse_grid(epsilon: float, *, non_negative: bool, count: float) -> tf.Tensor:
-        c = r / (z + stabilizer(z, epsilon, non_negative=non_negative))
-        return route(c if count == 1.0 else c / count)
+        divisor = z + stabilizer(z, epsilon, non_negative=non_negative)
+        return route(r, divisor if count == 1.0 else count * divisor)
 
     walk.send(op.inputs[0], replace(sent, quotient=on_the_coarse_grid))
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """A max pooling: what it reads and gives, its windows, and whether what it reads is known not to be negative."""
+
+    x: tf.Tensor
+    z: tf.Tensor
+    windows: Windows
+    non_negative: bool
+
+    def threshold(self, z: tf.Tensor) -> tf.Tensor:
+        """The least value that counts as equal to the largest, z."""
+        return z * (1 - TIE_TOLERANCE) if self.non_negative else z - TIE_TOLERANCE * tf.abs(z)
 
 
 def _windows(op: tf.Operation) -> Windows:
     sizes = tuple(op.get_attr("ksize")[1:-1])
     padding = op.get_attr("padding").decode()
     return Windows(sizes, tuple(op.get_attr("strides")[1:-1]), (1,) * len(sizes), padding)
-
-
-def _threshold(z: tf.Tensor) -> tf.Tensor:
-    """The least value that counts as equal to the largest."""
-    return z - TIE_TOLERANCE * tf.abs(z)
 
 
 def _tiles(windows: Windows, x: tf.Tensor) -> bool:
@@ -68,56 +88,68 @@ def _tiles(windows: Windows, x: tf.Tensor) -> bool:
     )
 
 
-def _split(x: tf.Tensor, windows: Windows) -> tf.Tensor:
-    """`(batch, q1*k1, ..., qr*kr, channels)` to `(batch, q1, k1, ..., qr*kr*channels)`.
+def _rows(x: tf.Tensor) -> tf.Tensor:
+    """`(batch, q1, ..., qr, channels)` to `(batch, q1, ..., qr*channels)`.
 
-    The last dimension stays in one piece: runtimes broadcast over long rows much faster than over short ones.
+    Runtimes broadcast over long rows much faster than over short ones, and what is computed on rows is computed where
+    it is needed: tf2onnx moves a transposition behind what comes after it, but not behind a reshape.
     """
+    *outer, last, channels = x.shape.as_list()[1:]
+    return tf.reshape(x, [-1, *outer, last * channels])
+
+
+def _split(x: tf.Tensor, windows: Windows) -> tf.Tensor:
+    """`(batch, q1*k1, ..., qr*kr, channels)` to `(batch, q1, k1, ..., qr*kr*channels)`."""
     *outer, last, channels = x.shape.as_list()[1:]
     pairs = [n for size, k in zip(outer, windows.sizes[:-1], strict=True) for n in (size // k, k)]
     return tf.reshape(x, [-1, *pairs, last * channels])
 
 
-def _spread(coarse: tf.Tensor, windows: Windows) -> tf.Tensor:
-    """`(batch, q1, ..., qr, channels)` to `(batch, q1, 1, ..., qr*kr*channels)`, to broadcast over each window."""
-    *outer, last, channels = coarse.shape.as_list()[1:]
-    row = tf.concat([coarse] * windows.sizes[-1], axis=-1)
-    pairs = [n for size in outer for n in (size, 1)]
-    return tf.reshape(row, [-1, *pairs, last * windows.sizes[-1] * channels])
+def _spread(coarse: tf.Tensor, windows: Windows, channels: int) -> tf.Tensor:
+    """Rows `(batch, q1, ..., qr*channels)` to `(batch, q1, 1, ..., qr*kr*channels)`, to broadcast over each window."""
+    *outer, row = coarse.shape.as_list()[1:]
+    cells = tf.reshape(coarse, [-1, *outer, row // channels, channels])
+    repeated = tf.concat([cells] * windows.sizes[-1], axis=-1)
+    return tf.reshape(repeated, [-1, *(n for size in outer for n in (size, 1)), row * windows.sizes[-1]])
 
 
-def _tile_router(x: tf.Tensor, z: tf.Tensor, windows: Windows) -> Router:
+def _tile_router(pool: _Pool) -> Router:
     """Routes where each element lies in one window: a comparison and a product, the counting on the coarse grid."""
-    wins = tf.cast(_split(x, windows) >= _spread(_threshold(z), windows), z.dtype)
-    counts = _count(wins, z, windows)
+    x, z, windows, channels = pool.x, _rows(pool.z), pool.windows, pool.x.shape[-1]
+    wins = tf.cast(_split(x, windows) >= _spread(pool.threshold(z), windows, channels), z.dtype)
+    counts = _count(wins, windows, channels)
 
-    def route(carried: tf.Tensor) -> tf.Tensor:
-        return tf.reshape(wins * _spread(carried / counts, windows), [-1, *x.shape.as_list()[1:]])
+    def route(carried: tf.Tensor, divisor: tf.Tensor | None = None) -> tf.Tensor:
+        carried = _rows(carried) if carried.shape.rank == x.shape.rank else carried
+        share = carried / (counts if divisor is None else divisor * counts)
+        return tf.reshape(wins * _spread(share, windows, channels), [-1, *x.shape.as_list()[1:]])
 
     return route
 
 
-def _count(wins: tf.Tensor, z: tf.Tensor, windows: Windows) -> tf.Tensor:
-    """How many elements of each window win, `(batch, q1, ..., qr, channels)`; slices add up faster than a reduction."""
-    for axis, k in enumerate(windows.sizes[:-1]):
-        wins = tf.add_n([wins[(slice(None),) * (2 + axis) + (m,)] for m in range(k)])
-    sizes = z.shape.as_list()[1:]
-    rows = tf.reshape(wins, [-1, *sizes[:-1], windows.sizes[-1] * sizes[-1]])
-    return tf.add_n(tf.split(rows, windows.sizes[-1], axis=-1))
+def _count(wins: tf.Tensor, windows: Windows, channels: int) -> tf.Tensor:
+    """How many elements of each window win, as rows `(batch, q1, ..., qr*channels)`."""
+    for axis in range(len(windows.sizes) - 1):
+        wins = tf.reduce_sum(wins, axis=2 + axis)
+    k = windows.sizes[-1]
+    *outer, row = wins.shape.as_list()[1:]
+    cells = tf.reshape(wins, [-1, *outer, row // (k * channels), k * channels])
+    return _rows(tf.add_n(tf.split(cells, k, axis=-1)))  # short rows are added faster than they are reduced
 
 
-def _window_router(x: tf.Tensor, z: tf.Tensor, windows: Windows) -> Router:
+def _window_router(pool: _Pool) -> Router:
     """Routes windows that overlap, or leave a rest."""
+    x, z, windows = pool.x, pool.z, pool.windows
     sizes, output_sizes = spatial_sizes(x), spatial_sizes(z)
     padded = _pad(x, windows, float(x.dtype.min))
-    threshold = _threshold(z)
+    threshold = pool.threshold(z)
     wins: dict[tuple[int, ...], tf.Tensor] = {}
     for offset in np.ndindex(*windows.sizes):
         wins[offset] = tf.cast(read_offset(padded, windows, offset, output_sizes) >= threshold, z.dtype)
     counts = tf.add_n(list(wins.values()))
 
-    def route(carried: tf.Tensor) -> tf.Tensor:
-        share = carried / counts
+    def route(carried: tf.Tensor, divisor: tf.Tensor | None = None) -> tf.Tensor:
+        share = carried / (counts if divisor is None else divisor * counts)
         return scatter_windows(lambda offset: wins[offset] * share, windows, sizes, fill=carried)
 
     return route
@@ -148,7 +180,8 @@ def average_pool(op: tf.Operation, relevances: list[Relevance | None], walk: "Wa
     sizes = spatial_sizes(x)
     if _tiles(windows, x):
         count = float(np.prod(windows.sizes))
-        g = tf.reshape(_spread(c / count, windows) * tf.ones_like(_split(x, windows)), [-1, *x.shape.as_list()[1:]])
+        rows = _spread(_rows(c) / count, windows, x.shape[-1])
+        g = tf.reshape(rows * tf.ones_like(_split(x, windows)), [-1, *x.shape.as_list()[1:]])
     else:
         part = c / _elements(x, windows, c)
         g = scatter_windows(lambda _offset: part, windows, sizes, fill=c)

@@ -22,11 +22,16 @@ Adjoint = Callable[[tf.Tensor], tf.Tensor]
 
 
 def route(tensor: tf.Tensor, relevance: Relevance, adjoint: Adjoint, walk: "Walk") -> None:
-    """Sends relevance on through the adjoint of a move, in the form in which it came."""
-    if relevance.relevance is not None:
-        walk.send(tensor, Relevance(tensor, relevance=adjoint(relevance.relevance)))
-    else:
-        walk.send(tensor, Relevance(tensor, gradient=adjoint(relevance.gradient)))
+    """Sends relevance on through the adjoint of a move, in the forms in which it came."""
+    r, g, quotient = relevance.relevance, relevance.gradient, relevance.quotient
+
+    def moved(epsilon: float, *, non_negative: bool, count: float) -> tf.Tensor:
+        return adjoint(quotient(epsilon, non_negative=non_negative, count=count))  # type: ignore[misc]
+
+    sent = Relevance(
+        tensor, None if r is None else adjoint(r), None if g is None else adjoint(g), quotient=quotient and moved
+    )
+    walk.send(tensor, sent)
 
 
 @register("Identity", "StopGradient", "PreventGradient", "CheckNumerics", "Cast", "Snapshot", "EnsureShape")

@@ -5,7 +5,8 @@ Every rule is a sum of *branches*. A branch has terms (x_p, W_p) and a bias b_p;
     c_j = R_j / (z_j + epsilon * s(z_j)),        R_i = sum_p x_p,i * sum_j W_p,ij c_j.
 
 So a rule is a few lines that name its branches (only `pass` has none). Relevance that the bias and the stabiliser
-absorb, c_j b_j and c_j epsilon s(z_j), is returned beside, for the audit: R_j = sum_i R_ij + c_j b_j + c_j epsilon s(z_j).
+absorb, c_j b_j and c_j epsilon s(z_j), is returned beside, for the audit:
+R_j = sum_i R_ij + c_j b_j + c_j epsilon s(z_j).
 
 `bias` says what becomes of the bias: `absorb` leaves its share with it (Bach et al. 2015, eq. 56), `ignore` takes it
 out of the denominator (conserves, but divides by a number that may be small where z is not), `share` spreads it and the

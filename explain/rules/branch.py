@@ -30,6 +30,7 @@ class Branch:
         terms: Its products.
         bias: Its bias, `(channels,)` or `()`, or None.
         non_negative: z can't be negative.
+        rectified: z is not negative where R is not zero; elsewhere it is taken for zero, which spares its sign.
         z: The denominator, where it is known already.
         c: R / (z + epsilon), where it is known already.
     """
@@ -37,6 +38,7 @@ class Branch:
     terms: Sequence[Term]
     bias: np.ndarray | None = None
     non_negative: bool = False
+    rectified: bool = False
     z: tf.Tensor | None = None
     c: tf.Tensor | None = None
 
@@ -75,7 +77,10 @@ def distribute(node: AffineMap, r: tf.Tensor, branch: Branch, settings: Settings
         settings: Stabiliser and treatment of the bias.
     """
     z = _forward(node, branch) if branch.z is None else branch.z
-    c, stabilized = _coefficients(r, z, settings.epsilon, non_negative=branch.non_negative)
+    if branch.rectified:
+        z = tf.nn.relu(z)
+    non_negative = branch.non_negative or branch.rectified
+    c, stabilized = _coefficients(r, z, settings.epsilon, non_negative=non_negative)
     c = c if branch.c is None else branch.c
     shared = _share_out(node, branch.terms, c)
     absorbed_bias = None if branch.bias is None else c * tf.constant(branch.bias, c.dtype)

@@ -27,4 +27,4 @@ def epsilon(node: AffineMap, relevance: Relevance, settings: Settings) -> Distri
     if settings.epsilon > 0:
         c = quotient(relevance, z, settings.epsilon, non_negative=non_negative)
     terms = [Term(widen(node.input), node.kernel)]
-    return distribute(node, relevance.value(), Branch(terms, bias, non_negative, z, c), settings)
+    return distribute(node, relevance.value(), Branch(terms, bias, non_negative=non_negative, z=z, c=c), settings)

@@ -41,12 +41,16 @@ def _check(numbers: Mapping[str, float]) -> None:
 def z_box(node: AffineMap, relevance: Relevance, settings: Settings) -> Distribution:
     """R_i = sum_j (z_ij - l_i w_ij^+ - h_i w_ij^-) / sum_i(...) R_j for inputs between l and h.
 
-    `low` and `high` bound the model's raw input and are carried through its preprocessing. The bias cancels. Conserves
-    up to the stabiliser.
+    `low` and `high` bound the model's raw input and are carried through its preprocessing. The bias cancels: the
+    denominator is the forward pass's own z without it, less a constant. Conserves up to the stabiliser.
     """
     if settings.bounds is None:
         raise CompositeError("Rule 'z_box' is for layers that read the model's input. Assign it to first layers only.")
     low, high = settings.bounds(settings.numbers["low"], settings.numbers["high"])
     kernel = node.kernel
     terms = [Term(widen(node.input), kernel), Term(-low, kernel.positive()), Term(-high, kernel.negative())]
-    return distribute(node, relevance.value(), Branch(terms), settings)
+    z = widen(node.output if relevance.rectified is None else relevance.rectified)
+    ends = node.forward(-low, kernel.positive()) + node.forward(-high, kernel.negative())
+    if node.bias is not None:
+        ends -= tf.constant(node.bias, ends.dtype)
+    return distribute(node, relevance.value(), Branch(terms, z=z + ends), settings)

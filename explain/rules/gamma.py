@@ -1,6 +1,7 @@
 """The generalised gamma rule: contributions of the output's own sign count (1 + gamma) times."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import tensorflow as tf
 
@@ -33,7 +34,9 @@ def gamma(node: AffineMap, relevance: Relevance, settings: Settings) -> Distribu
         bias_part(node, settings, lambda b: b + factor * positive(b)),
     )
     if relevance.rectified is not None:
-        return distribute(node, r, above, settings)
+        # Where R is not zero z is positive, and the modified z is z and what else speaks for it: above z.
+        with_bias = node.bias is None or settings.bias != "ignore"
+        return distribute(node, r, replace(above, rectified=with_bias), settings)
     below = Branch(
         signed_terms(node, settings, fallen, risen),
         bias_part(node, settings, lambda b: b + factor * negative(b)),

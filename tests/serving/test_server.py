@@ -246,8 +246,9 @@ from pathlib import Path
 from serving.options import ServerOptions
 from serving.server import serve
 port, rest_api_port, kind, path = sys.argv[1:]
+models = {kind: path if kind == "model_base_path" else Path(path)}
 sys.exit(serve(ServerOptions(port=int(port), rest_api_port=int(rest_api_port), host="127.0.0.1", drain_delay_s=0.0,
-                             file_system_poll_wait_seconds=0.05, **{kind: Path(path)})))
+                             file_system_poll_wait_seconds=0.05, **models)))
 """
 
 

@@ -297,13 +297,21 @@ class BatchQueue:
             pads=limits.pad_variable_length_inputs,
         )
         if call.run_time.expected_s(num_elements) <= limits.inline_limit_s:
-            self._finish(loop, call, started, work())
+            self._finish(call, started, work())
+            if self._num_queued:
+                self._wake_up(loop, started)
             return
         self._watch_all(loop)
         future = loop.run_in_executor(self._executor, work)
-        future.add_done_callback(lambda done: self._finish(loop, call, started, done.result()))
+        future.add_done_callback(lambda done: self._finish_in_thread(call, started, done.result()))
 
-    def _finish(self, loop: asyncio.AbstractEventLoop, call: Call, started: float, run: Run) -> None:
+    def _finish_in_thread(self, call: Call, started: float, run: Run) -> None:
+        """Gives the engine its next batch before the answers of this one are written: it would wait for that."""
+        self._finish(call, started, run)
+        if self._num_queued:
+            self._dispatch()
+
+    def _finish(self, call: Call, started: float, run: Run) -> None:
         batch, self._running = self._running, []
         if self._stopped is not None and not self._stopped.done():
             self._stopped.set_result(None)
@@ -314,8 +322,6 @@ class BatchQueue:
                 request.future.set_result(outcome)
         call.joins = call.joins and run.divisible
         call.run_time.observe(sum([request.num_elements for request in batch]), run.seconds)
-        if self._num_queued:
-            self._wake_up(loop, started)
         self._observe(self._report(call.signature_name, batch, started, run.seconds))
 
     def _report(self, signature_name: str, batch: list[_Request], started: float, run_s: float) -> BatchReport:

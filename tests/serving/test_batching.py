@@ -84,6 +84,27 @@ def test_whatever_came_while_the_engine_was_busy_runs_as_one_batch():
     run(test())
 
 
+def test_the_engine_gets_its_next_batch_before_the_answers_of_the_last_are_read():
+    async def test():
+        bench = Bench(RecordingModel())
+
+        async def count_waiting_when_answered():
+            await bench.ask(0)
+            return len(bench.queue)
+
+        bench.model.gate.clear()
+        bench.model.entered.clear()
+        first = asyncio.create_task(count_waiting_when_answered())
+        await asyncio.to_thread(bench.model.entered.wait, 10)
+        second = bench.start(1)
+        await settle()
+        bench.model.gate.set()
+        assert await first == 0
+        assert await second == [1]
+
+    run(test())
+
+
 def test_a_batch_has_at_most_the_maximum_number_of_rows():
     async def test():
         bench = Bench(RecordingModel(), max_batch_size=3)

@@ -13,8 +13,8 @@ import pytest
 
 from tests.robustness.attack import NAME, attacked, kill, predict_rest
 from tests.serving.bundles import kernel_of, softmax, write_bundle
+from whyserve.benchmark.generator import make_plan, rest_plan
 from whyserve.benchmark.load import Plan
-from whyserve.benchmark.served import make_plan, rest_plan
 from whyserve.process import ServerProcess
 
 

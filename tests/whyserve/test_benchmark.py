@@ -1,11 +1,14 @@
 import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from serving.types import Signature
 from tests.whyserve.conftest import run_whyserve
+from whyserve.benchmark.cores import Cores, pinned
 from whyserve.benchmark.in_process import Spread, measure
 from whyserve.benchmark.inputs import real_inputs, rows_of
 from whyserve.benchmark.json_cost import measure_parsing
@@ -63,6 +66,21 @@ def test_resident_memory_is_that_of_the_process():
     assert 5 < now <= largest
 
 
+def test_the_load_generator_has_a_core_for_itself_where_there_are_two():
+    assert Cores.divide([3, 1, 2]) == Cores(server=(1, 2), generator=(3,))
+    assert str(Cores.divide([0, 1])) == "server and runs in process on core 0, load generator on 1"
+    assert "share core 5" in str(Cores.divide([5]))
+
+
+def test_processes_that_are_started_meanwhile_keep_to_the_cores():
+    before = os.sched_getaffinity(0)
+    core = min(before)
+    with pinned([core]):
+        command = [sys.executable, "-c", "import os; print(*os.sched_getaffinity(0))"]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == [str(core)]
+    assert os.sched_getaffinity(0) == before
+
+
 def test_a_bundle_without_warm_up_requests_is_refused(tmp_path):
     with pytest.raises(CommandError, match="Expected warm-up requests"):
         real_inputs(tmp_path)
@@ -109,7 +127,12 @@ def test_a_benchmark_measures_both_engines_in_process_and_served(repository):
         for signature in ("predict", "explain")
         for api in ("rest", "grpc")
     }
-    assert all(each["requests_per_s"] > 0 and each["p50_ms"] > 0 for each in report["served"])
+    for each in report["served"]:
+        assert each["p50_ms"] > 0
+        assert 2 <= each["rows_per_run"] <= 4  # two connections with two rows each
+        assert min(each["shares"]) <= each["share"] <= max(each["shares"])
+        assert each["share"] == pytest.approx(each["requests_per_s"] / each["in_process_per_s"], rel=0.5)
+    assert set(report["cores"]) == {"server", "generator"}
     assert {(each["engine"], each["api"]) for each in report["latency"]} == {
         (engine, api) for engine in ("onnxruntime", "tensorflow") for api in ("rest", "grpc")
     }
@@ -123,5 +146,11 @@ def test_a_benchmark_measures_both_engines_in_process_and_served(repository):
 def test_a_benchmark_is_a_table_in_the_terminal(repository):
     options = ("--engine", "onnxruntime", "--batch", 1, "--seconds", 0.1)
     shown = run_whyserve("benchmark", repository / "digits" / "1", *options).stdout
-    for text in ("cores", "explain / predict", "requests per second, 8 connections", "from start to first answer"):
+    for text in (
+        "cores",
+        "explain / predict",
+        "per second at saturation, 8 connections",
+        "load generator",
+        "from start to first answer",
+    ):
         assert text in shown

@@ -1,13 +1,14 @@
 """The load generator, a process of its own: `python -m whyserve.benchmark.load`. Reads a plan from standard input.
 
-It sends the same bytes over several connections that are kept open, and does as little else as it can: on a small
-machine it shares the processor with the server.
+It sends the same bytes over several connections that are kept open, and does as little else as it can.
 """
 
 import asyncio
 import contextlib
 import itertools
 import json
+import math
+import os
 import sys
 import time
 from base64 import b64decode
@@ -17,6 +18,8 @@ from typing import Any
 
 OK = b"HTTP/1.1 200"
 LENGTH = b"content-length:"
+# As a share of the measured time, before it: connections that all start at once need a while to fall out of step.
+_WARM_UP = 0.25
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,10 @@ class Plan:
         path: The URL's path, or gRPC's method.
         body: The request body, base64.
         connections: How many connections to keep busy.
-        requests: How many requests to send in all, the warm-up not counted.
+        seconds: How long to measure, the warm-up not counted.
         rate_per_s: Requests are sent at this rate whether or not earlier ones were answered, and a latency counts from
             when the request was due; 0: each connection sends when its last request was answered.
+        cores: The cores that the load generator keeps to; none: any.
     """
 
     api: str
@@ -54,25 +58,69 @@ class Plan:
     path: str
     body: str
     connections: int
-    requests: int = 0
+    seconds: float = 0.0
     rate_per_s: float = 0.0
+    cores: Sequence[int] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """When an answer came and how long it took, in seconds of `time.perf_counter`."""
+
+    at: float
+    latency: float
 
 
 async def generate(plan: Plan) -> dict[str, float]:
-    """Keeps every connection busy until all requests are answered; requests per second and latencies."""
+    """Sends the load; requests per second, latencies, and the share of the time that this process was busy."""
     open_connections = open_rest if plan.api == "rest" else open_grpc
     connections = await open_connections(plan)
-    await asyncio.gather(*(_work(each, iter(range(3)), []) for each in connections))
-    counter = itertools.islice(itertools.count(), plan.requests)
-    latencies: list[float] = []
-    start = time.perf_counter()
-    if plan.rate_per_s:
-        await asyncio.gather(*(_work_at(each, counter, latencies, start, plan.rate_per_s) for each in connections))
-    else:
-        await asyncio.gather(*(_work(each, counter, latencies) for each in connections))
-    seconds = time.perf_counter() - start
+    send = _send_at_rate if plan.rate_per_s else _saturate
+    started, busy = time.perf_counter(), time.process_time()
+    answers, requests_per_s = await send(connections, plan)
+    share = (time.process_time() - busy) / (time.perf_counter() - started)
     await asyncio.gather(*(each.close() for each in connections))
-    return {"requests_per_s": plan.requests / seconds, **percentiles(latencies)}
+    return {
+        "requests": len(answers),
+        "requests_per_s": requests_per_s,
+        "generator_busy": share,
+        **percentiles([each.latency for each in answers]),
+    }
+
+
+async def _saturate(connections: Sequence[Connection], plan: Plan) -> tuple[list[Answer], float]:
+    """Keeps every connection busy from before the measured time until after it: neither has a start or an end in it."""
+    answers: list[Answer] = []
+    begin = time.perf_counter() + _WARM_UP * plan.seconds
+    end = begin + plan.seconds
+    await asyncio.gather(*(_work_until(end, each, answers) for each in connections))
+    return steady_rate(answers, begin, end)
+
+
+def steady_rate(answers: Sequence[Answer], begin: float, end: float) -> tuple[list[Answer], float]:
+    """The answers between two times, and how many a second.
+
+    Answers come in bursts, a batch at once: time counts from the last answer before `begin` to the last before `end`,
+    so that it holds whole bursts.
+
+    Raises:
+        RuntimeError: There is no answer before `begin`, or none after it.
+    """
+    before = max((each.at for each in answers if each.at <= begin), default=None)
+    counted = [each for each in answers if begin < each.at <= end]
+    if before is None or not counted:
+        raise RuntimeError(f"Expected answers before and within {end - begin:g} s. Measure for more seconds.")
+    return counted, len(counted) / (max(each.at for each in counted) - before)
+
+
+async def _send_at_rate(connections: Sequence[Connection], plan: Plan) -> tuple[list[Answer], float]:
+    for each in connections:
+        await each.send()
+    answers: list[Answer] = []
+    counter = itertools.islice(itertools.count(), math.ceil(plan.seconds * plan.rate_per_s))
+    start = time.perf_counter()
+    await asyncio.gather(*(_work_at(each, counter, answers, start, plan.rate_per_s) for each in connections))
+    return answers, len(answers) / (time.perf_counter() - start)
 
 
 def percentiles(latencies: Sequence[float]) -> dict[str, float]:
@@ -83,23 +131,23 @@ def percentiles(latencies: Sequence[float]) -> dict[str, float]:
     return {name: 1000 * ordered[min(last, int(share * len(ordered)))] for name, share in shares.items()}
 
 
-async def _work(connection: Connection, counter: Iterator[int], latencies: list[float]) -> None:
-    """One connection: takes the next request off the common counter."""
-    for _ in counter:
-        start = time.perf_counter()
+async def _work_until(end: float, connection: Connection, answers: list[Answer]) -> None:
+    while (start := time.perf_counter()) < end:
         await connection.send()
-        latencies.append(time.perf_counter() - start)
+        at = time.perf_counter()
+        answers.append(Answer(at, at - start))
 
 
 async def _work_at(
-    connection: Connection, counter: Iterator[int], latencies: list[float], start: float, rate_per_s: float
+    connection: Connection, counter: Iterator[int], answers: list[Answer], start: float, rate_per_s: float
 ) -> None:
     """One connection of a load with a rate: a request that had to wait for a free connection counts as late."""
     for number in counter:
         due = start + number / rate_per_s
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
         await connection.send()
-        latencies.append(time.perf_counter() - due)
+        at = time.perf_counter()
+        answers.append(Answer(at, at - due))
 
 
 async def open_rest(plan: Plan) -> Sequence[Connection]:
@@ -152,7 +200,10 @@ def main() -> int:
     """Reads the plan, sends the load, writes the figures as JSON."""
     import uvloop
 
-    figures = uvloop.run(generate(Plan(**json.load(sys.stdin))))
+    plan = Plan(**json.load(sys.stdin))
+    if plan.cores:
+        os.sched_setaffinity(0, plan.cores)
+    figures = uvloop.run(generate(plan))
     json.dump(figures, sys.stdout)
     return 0
 

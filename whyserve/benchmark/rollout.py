@@ -14,9 +14,9 @@ from urllib.request import urlopen
 
 from export.manifest import load_manifest
 from serving.types import DEFAULT_SIGNATURE
+from whyserve.benchmark.generator import grpc_plan, make_plan, rest_plan
 from whyserve.benchmark.inputs import real_inputs, rows_of
 from whyserve.benchmark.machine import Machine, resident_mb
-from whyserve.benchmark.served import grpc_plan, make_plan, rest_plan
 from whyserve.errors import CommandError
 from whyserve.process import ServerProcess, interruptible
 

@@ -1,5 +1,6 @@
 """The whole benchmark: both engines, several batch sizes, in process and served."""
 
+import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -9,21 +10,16 @@ from pathlib import Path
 import numpy as np
 
 from export.manifest import load_manifest
+from serving.engines.base import LoadedModel
 from serving.engines.registry import create_engine
 from serving.types import DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE
+from whyserve.benchmark.cores import Cores, pinned
 from whyserve.benchmark.in_process import InProcess, measure
 from whyserve.benchmark.inputs import real_inputs, rows_of
 from whyserve.benchmark.json_cost import Parsing, measure_parsing
 from whyserve.benchmark.machine import Machine
-from whyserve.benchmark.served import (
-    FLAGS,
-    Latency,
-    Served,
-    Startup,
-    measure_latency,
-    measure_served,
-    measure_start,
-)
+from whyserve.benchmark.served import FLAGS, Latency, Served, measure_latency, measure_served
+from whyserve.benchmark.startup import Startup, measure_start
 from whyserve.process import ServerProcess, interruptible
 
 ENGINES = ("onnxruntime", "tensorflow")
@@ -39,6 +35,7 @@ class Report:
 
     bundle: str
     machine: Machine
+    cores: Cores
     in_process: list[InProcess]
     served: list[Served]
     latency: list[Latency]
@@ -70,37 +67,45 @@ class Benchmark:
 
     def run(self) -> Report:
         """Measures everything."""
+        machine, cores = Machine.here(), Cores.divide(list(os.sched_getaffinity(0)))
         name = load_manifest(self.bundle).name
         sample = real_inputs(self.bundle)
         in_process: list[InProcess] = []
         served: list[Served] = []
         latency: list[Latency] = []
-        with interruptible(), _repository(self.bundle, name) as (model, log):
+        with interruptible(), pinned(cores.server), _repository(self.bundle, name) as (model, log):
             self.say(f"{ENGINES[0]}: start to first answer, and memory")
-            start = measure_start(model, name, rows_of(sample, 1), engine=ENGINES[0], log=log, times=STARTS)
+            start = measure_start(
+                model, name, rows_of(sample, 1), engine=ENGINES[0], log=log, times=STARTS, cores=cores
+            )
             for engine in self.engines:
-                times = self._measure_engine(engine, sample)
-                in_process += times
-                with ServerProcess(model, name, log=log, engine=engine, flags=FLAGS) as server:
+                with (
+                    _loaded(engine, self.bundle) as loaded,
+                    ServerProcess(model, name, log=log, engine=engine, flags=FLAGS) as server,
+                ):
                     server.wait_until_available()
-                    loads = [one for each in times for one in self._measure_server(server, each, sample)]
-                    latency += self._measure_latency(server, loads, sample)
+                    times = self._measure_engine(loaded, engine, sample)
+                    loads = [one for each in times for one in self._measure_server(server, loaded, each, sample, cores)]
+                    latency += self._measure_latency(server, loads, sample, cores)
+                    in_process += times
                     served += loads
-        return Report(str(self.bundle), Machine.here(), in_process, served, latency, measure_parsing(), start)
+            parsing = measure_parsing()
+        return Report(str(self.bundle), machine, cores, in_process, served, latency, parsing, start)
 
-    def _measure_engine(self, engine: str, sample: Mapping[str, np.ndarray]) -> list[InProcess]:
-        loaded = create_engine(engine).load(self.bundle)
+    def _measure_engine(self, loaded: LoadedModel, engine: str, sample: Mapping[str, np.ndarray]) -> list[InProcess]:
         results = []
-        try:
-            for batch in self.batches:
-                self.say(f"{engine}, batch {batch}: in process")
-                results.append(measure(loaded, engine, rows_of(sample, batch), budget_s=self.budget_s))
-        finally:
-            loaded.close()
+        for batch in self.batches:
+            self.say(f"{engine}, batch {batch}: in process")
+            results.append(measure(loaded, engine, rows_of(sample, batch), budget_s=self.budget_s))
         return results
 
     def _measure_server(
-        self, server: ServerProcess, times: InProcess, sample: Mapping[str, np.ndarray]
+        self,
+        server: ServerProcess,
+        loaded: LoadedModel,
+        times: InProcess,
+        sample: Mapping[str, np.ndarray],
+        cores: Cores,
     ) -> list[Served]:
         results = []
         for signature, spread in ((DEFAULT_SIGNATURE, times.predict_ms), (EXPLAIN_SIGNATURE, times.explain_ms)):
@@ -109,17 +114,18 @@ class Benchmark:
             self.say(f"{times.engine}, batch {times.batch}: served, {signature}")
             results += measure_served(
                 server,
-                times.engine,
+                loaded,
                 signature,
                 rows_of(sample, times.batch),
                 connections=self.connections,
-                expected_per_s=1000 / spread.median,
+                run_s=spread.median / 1000,
                 budget_s=self.budget_s,
+                cores=cores,
             )
         return results
 
     def _measure_latency(
-        self, server: ServerProcess, loads: Sequence[Served], sample: Mapping[str, np.ndarray]
+        self, server: ServerProcess, loads: Sequence[Served], sample: Mapping[str, np.ndarray], cores: Cores
     ) -> list[Latency]:
         batch = self.batches[0]
         most = {one.api: one.requests_per_s for one in loads if (one.batch, one.signature) == (batch, "predict")}
@@ -127,7 +133,17 @@ class Benchmark:
         self.say(
             f"{server.engine}, batch {batch}: latencies at " + ", ".join(f"{r:.0f}/s {a}" for a, r in rates.items())
         )
-        return measure_latency(server, rows_of(sample, batch), rates_per_s=rates, budget_s=self.budget_s)
+        return measure_latency(server, rows_of(sample, batch), rates_per_s=rates, budget_s=self.budget_s, cores=cores)
+
+
+@contextmanager
+def _loaded(engine: str, bundle: Path) -> Iterator[LoadedModel]:
+    """The bundle in this process."""
+    loaded = create_engine(engine).load(bundle)
+    try:
+        yield loaded
+    finally:
+        loaded.close()
 
 
 @contextmanager

@@ -1,41 +1,45 @@
-"""Requests per second of a real server on this machine, and how fast it starts and how much memory it takes."""
+"""Requests per second of a real server on this machine, and the share of what the engine does alone."""
 
-import http.client
-import json
 import statistics
-import subprocess
-import sys
 import time
-from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
+from prometheus_client.parser import text_string_to_metric_families
 
-from serving.grpc.tensors import encode_tensor
-from serving.protos.predict_pb2 import PredictRequest
-from serving.types import DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE
-from whyserve.benchmark.load import Plan
-from whyserve.benchmark.machine import resident_mb
-from whyserve.client.rest import instances
-from whyserve.errors import CommandError
+from serving.batching import BatchLimits
+from serving.types import DEFAULT_SIGNATURE
+from whyserve.benchmark.cores import Cores
+from whyserve.benchmark.generator import VERBS, generate, grpc_plan, make_plan, rest_plan
+from whyserve.benchmark.inputs import rows_of
 from whyserve.process import ServerProcess
 
-GRPC_METHOD = "/tensorflow.serving.PredictionService/Predict"
-VERBS = {DEFAULT_SIGNATURE: "predict", EXPLAIN_SIGNATURE: "explain"}
 # No load balancer has to notice that this server goes.
 FLAGS = ("--drain_delay_s=0",)
-MIN_REQUESTS = 50
+# Served and in process in turn, so that both feel the same disturbances.
+ROUNDS = 3
+# A measurement of a slow model lasts as long as so many runs of the largest batch that the server joins.
+MIN_RUNS = 8
 # More than are ever busy at a rate that the server can bear.
 RATE_CONNECTIONS = 64
-LOAD_TIMEOUT_S = 120.0
-POLL_S = 0.005
 
 
 @dataclass(frozen=True)
 class Served:
-    """Throughput of one engine, batch, signature and API."""
+    """Throughput of one engine, batch, signature and API at saturation; medians of the rounds.
+
+    Attributes:
+        batch: Rows of a request.
+        rows_per_run: Rows that the engine was given at once: requests that wait together are joined.
+        requests_per_s: As served.
+        in_process_per_s: What the engine does alone in a loop, on the same cores, with `rows_per_run` rows at once.
+        share: `requests_per_s / in_process_per_s`.
+        shares: The share of each round.
+        generator_busy: Share of the time that the load generator was busy; near 1 it is what was measured.
+    """
 
     engine: str
     batch: int
@@ -43,7 +47,12 @@ class Served:
     api: str
     connections: int
     requests: int
+    rows_per_run: float
     requests_per_s: float
+    in_process_per_s: float
+    share: float
+    shares: tuple[float, ...]
+    generator_busy: float
     p50_ms: float
     p90_ms: float
     p99_ms: float
@@ -67,53 +76,68 @@ class Latency:
     max_ms: float
 
 
-@dataclass(frozen=True)
-class Startup:
-    """From starting the process to its first answer, and its memory then and after the load, in MB."""
-
-    engine: str
-    first_answer_s: float
-    first_answers_s: tuple[float, ...]
-    resident_mb: float
-    resident_after_load_mb: float
-    resident_peak_mb: float
-
-
 def measure_served(
     server: ServerProcess,
-    engine: str,
+    model: Any,
     signature: str,
     inputs: Mapping[str, np.ndarray],
     *,
     connections: int,
-    expected_per_s: float,
+    run_s: float,
     budget_s: float,
+    cores: Cores,
 ) -> list[Served]:
-    """Sends a bounded load over REST and over gRPC from another process.
+    """Keeps a server busy over REST and over gRPC, in turn with runs of the same model in this process.
 
     Args:
         server: A server that is ready.
-        engine: The engine's name.
+        model: The same model, loaded in this process, which keeps to the server's cores.
         signature: `serving_default` or `explain`.
         inputs: The batch that every request carries.
         connections: How many connections are kept busy.
-        expected_per_s: The in-process figure, from which the number of requests follows.
-        budget_s: About how many seconds each load may take.
+        run_s: Seconds of one run of the batch.
+        budget_s: About how many seconds each API, and the runs it is compared with, may take.
+        cores: Where the load generator runs.
 
     Returns:
         One result for each API.
     """
-    requests = max(MIN_REQUESTS, int(expected_per_s * budget_s))
     batch = len(next(iter(inputs.values())))
-    results = []
-    for plan in (rest_plan(server, signature, inputs), grpc_plan(server, signature, inputs)):
-        figures = _generate(make_plan(plan, connections=connections, requests=requests))
-        results.append(Served(engine, batch, VERBS[signature], plan["api"], connections, requests, **figures))
-    return results
+    joined = max(1, min(connections, BatchLimits().max_batch_size // batch))
+    seconds = max(budget_s / ROUNDS, MIN_RUNS * joined * run_s)
+    plans = (rest_plan(server, signature, inputs), grpc_plan(server, signature, inputs))
+    rounds: dict[str, list[dict[str, float]]] = {}
+    for _ in range(ROUNDS):
+        for plan in plans:
+            before = _batches(server)
+            figures = generate(make_plan(plan, connections=connections, seconds=seconds, cores=cores.generator))
+            rows, runs = (now - then for now, then in zip(_batches(server), before, strict=True))
+            figures["rows_per_run"] = rows / runs
+            figures["in_process_per_s"] = _loop(model, signature, inputs, rows=round(rows / runs), seconds=seconds)
+            figures["share"] = figures["requests_per_s"] / figures["in_process_per_s"]
+            rounds.setdefault(plan["api"], []).append(figures)
+    return [
+        Served(
+            engine=server.engine,
+            batch=batch,
+            signature=VERBS[signature],
+            api=api,
+            connections=connections,
+            requests=int(sum(each.pop("requests") for each in figures)),
+            shares=tuple(each["share"] for each in figures),
+            **{name: statistics.median(each[name] for each in figures) for name in figures[0]},
+        )
+        for api, figures in rounds.items()
+    ]
 
 
 def measure_latency(
-    server: ServerProcess, inputs: Mapping[str, np.ndarray], *, rates_per_s: Mapping[str, float], budget_s: float
+    server: ServerProcess,
+    inputs: Mapping[str, np.ndarray],
+    *,
+    rates_per_s: Mapping[str, float],
+    budget_s: float,
+    cores: Cores,
 ) -> list[Latency]:
     """Sends predictions at a rate that doesn't wait for answers, so that a slow one delays those after it, as in life.
 
@@ -122,6 +146,7 @@ def measure_latency(
         inputs: What every request carries.
         rates_per_s: For `rest` and `grpc`, requests per second.
         budget_s: About how many seconds each load may take.
+        cores: Where the load generator runs.
 
     Returns:
         One result for each API.
@@ -129,100 +154,38 @@ def measure_latency(
     results = []
     for plan in (rest_plan(server, DEFAULT_SIGNATURE, inputs), grpc_plan(server, DEFAULT_SIGNATURE, inputs)):
         rate = rates_per_s[plan["api"]]
-        requests = max(MIN_REQUESTS, int(rate * budget_s))
-        figures = _generate(make_plan(plan, connections=RATE_CONNECTIONS, requests=requests, rate_per_s=rate))
-        figures.pop("requests_per_s")
-        results.append(Latency(server.engine, len(next(iter(inputs.values()))), plan["api"], rate, requests, **figures))
+        load = make_plan(plan, connections=RATE_CONNECTIONS, seconds=budget_s, rate_per_s=rate, cores=cores.generator)
+        figures = generate(load)
+        for name in ("requests_per_s", "generator_busy"):
+            figures.pop(name)
+        results.append(Latency(server.engine, len(next(iter(inputs.values()))), plan["api"], rate, **figures))
     return results
 
 
-def rest_plan(server: ServerProcess, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """What the load generator sends over REST."""
-    path = f"/v1/models/{server.name}:{VERBS[signature]}"
-    return {
-        "api": "rest",
-        "port": str(server.rest_api_port),
-        "path": path,
-        "body": b64encode(instances(inputs)).decode(),
-    }
+def _batches(server: ServerProcess) -> tuple[float, float]:
+    """Rows that the engine ran so far, and its runs, as the server's own metrics count them."""
+    with urlopen(f"{server.rest_url}/monitoring/prometheus/metrics", timeout=60) as answer:  # noqa: S310  # our own http URL
+        families = text_string_to_metric_families(answer.read().decode())
+    totals = {"whyserve_batch_rows_sum": 0.0, "whyserve_batch_rows_count": 0.0}
+    for family in families:
+        for sample in family.samples:
+            if sample.name in totals:
+                totals[sample.name] += sample.value
+    rows, runs = totals.values()
+    return rows, runs
 
 
-def grpc_plan(server: ServerProcess, signature: str, inputs: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """What the load generator sends over gRPC."""
-    request = PredictRequest()
-    request.model_spec.name = server.name
-    request.model_spec.signature_name = signature
-    for name, array in inputs.items():
-        encode_tensor(array, request.inputs[name], tensor_content=True)
-    body = b64encode(request.SerializeToString()).decode()
-    return {"api": "grpc", "port": str(server.port), "path": GRPC_METHOD, "body": body}
+def _loop(model: Any, signature: str, inputs: Mapping[str, np.ndarray], *, rows: int, seconds: float) -> float:
+    """Requests per second of the engine alone, if it is given `rows` rows at once."""
+    given = rows_of(inputs, rows)
+    names = list(model.signatures[signature].outputs)
 
+    def run() -> None:
+        model.run(signature, given, names)
 
-def make_plan(request: Mapping[str, str], *, connections: int, requests: int = 0, rate_per_s: float = 0.0) -> Plan:
-    """A plan for the load generator, of what `rest_plan` or `grpc_plan` gave."""
-    return Plan(
-        request["api"],
-        "127.0.0.1",
-        int(request["port"]),
-        request["path"],
-        request["body"],
-        connections=connections,
-        requests=requests,
-        rate_per_s=rate_per_s,
-    )
-
-
-def _generate(plan: Plan) -> dict[str, float]:
-    content = asdict(plan)
-    command = [sys.executable, "-m", "whyserve.benchmark.load"]
-    result = subprocess.run(
-        command, input=json.dumps(content), capture_output=True, text=True, timeout=LOAD_TIMEOUT_S, check=False
-    )
-    if result.returncode != 0:
-        raise CommandError(f"The load on {plan.path} failed: {result.stderr.strip().splitlines()[-1]}")
-    figures: dict[str, float] = json.loads(result.stdout)
-    return figures
-
-
-def measure_start(
-    model: Path, name: str, inputs: Mapping[str, np.ndarray], *, engine: str, log: Path, times: int
-) -> Startup:
-    """Starts the server several times, and asks it until it answers.
-
-    Args:
-        model: The model's folder.
-        name: Its name.
-        inputs: One example.
-        engine: The engine's name.
-        log: Where the server's output goes.
-        times: How often.
-
-    Returns:
-        The median time; memory of the last start, before and after 500 more predictions.
-    """
-    body = instances(inputs)
-    seconds = []
-    for _ in range(times):
-        with ServerProcess(model, name, log=log, engine=engine, flags=FLAGS) as server:
-            _ask_until_answered(server, body)
-            seconds.append(time.monotonic() - server.started_at)
-            now, _ = resident_mb(server.pid)
-            _generate(make_plan(rest_plan(server, DEFAULT_SIGNATURE, inputs), connections=8, requests=500))
-            after, peak = resident_mb(server.pid)
-    return Startup(engine, statistics.median(seconds), tuple(seconds), now, after, peak)
-
-
-def _ask_until_answered(server: ServerProcess, body: bytes, timeout_s: float = 60.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        connection = http.client.HTTPConnection("127.0.0.1", server.rest_api_port, timeout=timeout_s)
-        try:
-            connection.request("POST", f"/v1/models/{server.name}:predict", body)
-            if connection.getresponse().status == http.client.OK:
-                return
-        except OSError:
-            pass  # nobody listens yet
-        finally:
-            connection.close()
-        time.sleep(POLL_S)
-    raise CommandError(f"The server did not answer within {timeout_s:.0f} s.\n{server.log_tail()}")
+    run()  # memory for a batch of this size
+    runs, start = 0, time.perf_counter()
+    while (passed := time.perf_counter() - start) < seconds:
+        run()
+        runs += 1
+    return runs * rows / len(next(iter(inputs.values()))) / passed

@@ -18,7 +18,9 @@ EXAMPLES = (
 )
 TIMES = ["engine", ">batch", ">predict ms", ">explain ms", ">explain / predict", ">pairs"]
 LATENCIES = ["engine", ">batch", "API", ">per second", ">p50 ms", ">p90 ms", ">p99 ms", ">p99.9 ms", ">worst ms"]
-RATES = ["engine", ">batch", "what", ">in process", ">REST", ">gRPC", ">REST p99 ms", ">gRPC p99 ms"]
+RATES = ["engine", ">batch", "what", "API", ">per second", ">rows a run", ">in process", ">share", ">p99 ms"]
+# A generator that is busier than this may be what was measured.
+_GENERATOR_LIMIT = 0.9
 
 
 @click.command("benchmark", cls=Command, examples=EXAMPLES)
@@ -66,8 +68,9 @@ def command(
     """Measure a bundle: explain against predict, and requests per second served.
 
     BUNDLE is REPOSITORY/NAME, whose newest version is taken, or a version's folder. Predict and explain run in turn in
-    this process; then a server in a process of its own answers the same requests over REST and gRPC, sent by a third
-    process over the loopback. All three share this machine's cores: figures compare within one run.
+    this process; then a server in a process of its own answers the same requests over REST and gRPC, in turn with runs
+    in this process of as many rows as the server joined. Where there are several cores, the load generator has one for
+    itself, and the server shares the others with the runs in process. Figures compare within one run.
     """
     from whyserve.benchmark.run import BATCHES, ENGINES, Benchmark
     from whyserve.versions import newest_version
@@ -84,7 +87,7 @@ def command(
     if as_json:
         print_json(dataclasses.asdict(report))
         return
-    click.echo(f"{report.bundle}\n{report.machine}\n")
+    click.echo(f"{report.bundle}\n{report.machine}\n{report.cores}\n")
     _print_times(report)
     _print_rates(report, connections)
     _print_latencies(report)
@@ -101,20 +104,24 @@ def _print_times(report: "Report") -> None:
 
 
 def _print_rates(report: "Report", connections: int) -> None:
-    """One row for each engine, batch and signature: the three rates side by side."""
-    served = {(each.engine, each.batch, each.signature, each.api): each for each in report.served}
-    rows = []
-    for each in report.in_process:
-        for what, spread in (("predict", each.predict_ms), ("explain", each.explain_ms)):
-            if spread is None:
-                continue
-            alone = 1000 / spread.median
-            rest, grpc = (served[each.engine, each.batch, what, api] for api in ("rest", "grpc"))
-            rates = (f"{one.requests_per_s:.0f} ({100 * one.requests_per_s / alone:.0f} %)" for one in (rest, grpc))
-            rows.append(
-                (each.engine, each.batch, what, f"{alone:.0f}", *rates, f"{rest.p99_ms:.1f}", f"{grpc.p99_ms:.1f}")
-            )
-    print_table(f"requests per second, {connections} connections (share of in process)", RATES, rows)
+    """One row for each engine, batch, signature and API, beside what the engine does alone with as many rows."""
+    rows = [
+        (
+            each.engine,
+            each.batch,
+            each.signature,
+            each.api,
+            f"{each.requests_per_s:.0f}" + ("*" if each.generator_busy > _GENERATOR_LIMIT else ""),
+            f"{each.rows_per_run:.1f}",
+            f"{each.in_process_per_s:.0f}",
+            f"{100 * each.share:.0f} %",
+            f"{each.p99_ms:.1f}",
+        )
+        for each in report.served
+    ]
+    print_table(f"requests per second at saturation, {connections} connections", RATES, rows)
+    if any(each.generator_busy > _GENERATOR_LIMIT for each in report.served):
+        click.echo("* the load generator could send no more: the server may take more than this\n")
 
 
 def _print_latencies(report: "Report") -> None:

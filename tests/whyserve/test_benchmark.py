@@ -139,6 +139,9 @@ def test_a_benchmark_measures_both_engines_in_process_and_served(repository):
     assert all(0 < each["p50_ms"] <= each["p99_ms"] <= each["max_ms"] for each in report["latency"])
     assert report["start"]["first_answer_s"] > 0
     assert report["start"]["resident_mb"] > 10
+    memory = report["memory"]
+    assert memory["ratio"] == memory["both_mb"] / memory["predict_mb"]
+    assert 10 < memory["predict_mb"] < memory["both_mb"]
     assert report["machine"]["cores"] >= 1
 
 
@@ -152,5 +155,6 @@ def test_a_benchmark_is_a_table_in_the_terminal(repository):
         "per second at saturation, 8 connections",
         "load generator",
         "from start to first answer",
+        "serving explanations too",
     ):
         assert text in shown

@@ -18,6 +18,7 @@ from whyserve.benchmark.in_process import InProcess, measure
 from whyserve.benchmark.inputs import real_inputs, rows_of
 from whyserve.benchmark.json_cost import Parsing, measure_parsing
 from whyserve.benchmark.machine import Machine
+from whyserve.benchmark.memory import Memory, measure_memory
 from whyserve.benchmark.served import FLAGS, Latency, Served, measure_latency, measure_served
 from whyserve.benchmark.startup import Startup, measure_start
 from whyserve.process import ServerProcess, interruptible
@@ -41,6 +42,7 @@ class Report:
     latency: list[Latency]
     parsing: list[Parsing]
     start: Startup
+    memory: Memory | None
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,8 @@ class Benchmark:
             start = measure_start(
                 model, name, rows_of(sample, 1), engine=ENGINES[0], log=log, times=STARTS, cores=cores
             )
+            self.say(f"{ENGINES[0]}: memory of predictions alone, and of both")
+            memory = measure_memory(self.bundle, rows_of(sample, 1), log=log)
             for engine in self.engines:
                 with (
                     _loaded(engine, self.bundle) as loaded,
@@ -90,7 +94,7 @@ class Benchmark:
                     in_process += times
                     served += loads
             parsing = measure_parsing()
-        return Report(str(self.bundle), machine, cores, in_process, served, latency, parsing, start)
+        return Report(str(self.bundle), machine, cores, in_process, served, latency, parsing, start, memory)
 
     def _measure_engine(self, loaded: LoadedModel, engine: str, sample: Mapping[str, np.ndarray]) -> list[InProcess]:
         results = []

@@ -23,6 +23,8 @@ FLAGS = ("--drain_delay_s=0",)
 ROUNDS = 3
 # A measurement of a slow model lasts as long as so many runs of the largest batch that the server joins.
 MIN_RUNS = 8
+# Nor shorter than this: a busy machine may answer nothing for a while.
+MIN_WINDOW_S = 0.25
 # More than are ever busy at a rate that the server can bear.
 RATE_CONNECTIONS = 64
 
@@ -104,7 +106,7 @@ def measure_served(
     """
     batch = len(next(iter(inputs.values())))
     joined = max(1, min(connections, BatchLimits().max_batch_size // batch))
-    seconds = max(budget_s / ROUNDS, MIN_RUNS * joined * run_s)
+    seconds = max(budget_s / ROUNDS, MIN_RUNS * joined * run_s, MIN_WINDOW_S)
     plans = (rest_plan(server, signature, inputs), grpc_plan(server, signature, inputs))
     rounds: dict[str, list[dict[str, float]]] = {}
     for _ in range(ROUNDS):

@@ -153,3 +153,8 @@ def _print_start(report: "Report") -> None:
         f"{len(start.first_answers_s)}); resident {start.resident_mb:.0f} MB then, "
         f"{start.resident_after_load_mb:.0f} MB after load, {start.resident_peak_mb:.0f} MB at most"
     )
+    if report.memory is not None:
+        click.echo(
+            f"memory ({report.memory.engine}): {report.memory.predict_mb:.0f} MB serving predictions, "
+            f"{report.memory.both_mb:.0f} MB serving explanations too ({report.memory.ratio:.2f} times)"
+        )

@@ -55,7 +55,8 @@ class Windows:
             if stride == 1:
                 result.append((extent - 1) // 2)
                 continue
-            needed = (-(-size // stride) - 1) * stride + extent - size
+            # Rounded up without a negative quotient: ONNX rounds those toward zero.
+            needed = ((size + stride - 1) // stride - 1) * stride + extent - size
             result.append(max(needed, 0) // 2 if isinstance(needed, int) else tf.maximum(needed, 0) // 2)
         return result
 

@@ -125,7 +125,8 @@ def _load(path: Path, samples: Path | None, options: dict[str, Any] | None, prog
     interface = model_interface(source.model)
     progress(f"inputs {', '.join(interface.inputs)}; outputs {', '.join(interface.outputs)}")
     given = samples or source.samples
-    chosen = read_samples(given, interface.inputs) if given else generated_samples(source.model, interface.inputs)
+    origin = (source.model, interface.inputs)
+    chosen = read_samples(given, *origin) if given else generated_samples(*origin)
     explainer = None
     if options is not None:
         options = _with_bounds(options, source)

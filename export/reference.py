@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from explain import build_explainer
 from export.errors import SamplesError
@@ -13,18 +12,8 @@ from export.precision import in_float64
 from export.runners import KerasRunner
 from export.samples import Samples
 from export.sources import Source
+from export.trial import MODEL_ERRORS
 
-# What layers, Keras and TensorFlow were seen to raise on inputs or configurations that don't fit them.
-_MODEL_ERRORS = (
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    NotImplementedError,
-    RuntimeError,
-    tf.errors.OpError,
-)
 # How far the rebuilt model may be from the original to be a reference: more than rounding, less than another model.
 _SAME = 1e-3
 
@@ -58,7 +47,7 @@ def keras_reference(
         explainer_in_double = build_explainer(model, **options, try_out=False)
         double = KerasRunner("Keras (relevance in float64)", interface, explainer_in_double)
         double.run(EXPLAIN_SIGNATURE, batch.inputs)
-    except _MODEL_ERRORS:
+    except MODEL_ERRORS:
         return single
     same = rebuilt.keys() == original.keys() and all(
         np.allclose(rebuilt[k], original[k], rtol=_SAME, atol=_SAME) for k in original
@@ -70,7 +59,7 @@ def _predictions(runner: KerasRunner, samples: Samples) -> dict[str, np.ndarray]
     """The predictions for the first batch, once the model was seen to take all of them."""
     try:
         predictions = [runner.run(PREDICT_SIGNATURE, batch.inputs) for batch in samples.batches]
-    except _MODEL_ERRORS as error:
+    except MODEL_ERRORS as error:
         raise SamplesError(
             f"The model must be able to compute the inputs that it is checked on. With {samples.origin} inputs it "
             f"failed: {error} "

@@ -162,7 +162,7 @@ def _pad(x: tf.Tensor, windows: Windows, value: float) -> tf.Tensor:
     sizes = spatial_sizes(x)
     pads = [[0, 0]]
     for size, before, k, s in zip(sizes, windows.pad_before(sizes), windows.sizes, windows.strides, strict=True):
-        reach = (-(-size // s) - 1) * s + k - size - before
+        reach = ((size + s - 1) // s - 1) * s + k - size - before
         pads.append([before, max(reach, 0) if isinstance(reach, int) else tf.maximum(reach, 0)])
     return tf.pad(x, [*pads, [0, 0]], constant_values=value)
 

@@ -86,6 +86,7 @@ REGISTERED = (
 FAMILIES = (
     Case("residual", families.residual, families.image_values(8, 2), composite="epsilon_plus"),
     Case("convolutions", families.convolutions, families.image_values(9, 4), composite="epsilon_plus"),
+    Case("strided", families.strided, families.strided_values, lengths=(13, 22)),
     Case("causal", families.causal, families.sequence_values(families.FEATURES), lengths=(6, 9)),
     # At lengths 9 and 12 one example of seven has a small denominator, and float32 is 1.1e-5 to 4.8e-5 from float64: no
     # two engines agree to 1e-5 there.

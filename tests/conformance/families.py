@@ -65,6 +65,20 @@ def convolutions():
     return keras.Model(x, layers.Dense(3)(layers.Flatten()(h)))
 
 
+def strided():
+    """Convolutions and pooling that pad as much as their strides leave over, in sequences and images of any size."""
+    s, x = _input((None, FEATURES), "s"), _input((None, None, 3), "x")
+    options = {"strides": 2, "padding": "same"}
+    left = layers.Conv1D(6, 3, activation="tanh", **options)(s)
+    left = layers.AveragePooling1D(3, **options)(layers.MaxPooling1D(3, **options)(left))
+    left = layers.SeparableConv1D(4, 3, **options)(left)
+    right = layers.Conv2D(5, 3, activation="tanh", **options)(x)
+    right = layers.AveragePooling2D(3, **options)(layers.MaxPooling2D(3, **options)(right))
+    right = layers.DepthwiseConv2D(3, **options)(right)
+    h = [layers.GlobalAveragePooling1D()(left), layers.GlobalAveragePooling2D()(right)]
+    return keras.Model([s, x], layers.Dense(3)(layers.Concatenate()(h)))
+
+
 def causal():
     """Dilated causal convolutions with residual connections, as WaveNet has them; the length is free."""
     x = _input((None, FEATURES), "x")
@@ -161,6 +175,14 @@ def shared():
 def image_values(size, channels):
     """Images of a given size."""
     return lambda batch, _length: {"x": signal(batch, size, size, channels, seed=batch)}
+
+
+def strided_values(batch, length):
+    """Sequences, and images of another height than width."""
+    return {
+        "s": signal(batch, length, FEATURES, seed=length),
+        "x": signal(batch, length, length + 2, 3, seed=length + 1),
+    }
 
 
 def sequence_values(width):

@@ -94,6 +94,18 @@ def recurrent_model() -> keras.Model:
     return keras.Sequential([keras.Input((None, 3), name="series"), layers.GRU(4), layers.Dense(2)])
 
 
+def strided_model() -> keras.Model:
+    """A convolution that pads as much as its stride leaves over, in sequences of any length."""
+    return keras.Sequential(
+        [
+            keras.Input((None, 2), name="series"),
+            layers.Conv1D(4, 3, strides=2, padding="same"),
+            layers.GlobalAveragePooling1D(),
+            layers.Dense(2, name="scores"),
+        ]
+    )
+
+
 def lookup_model() -> keras.Model:
     """A lookup table: nothing that ONNX has."""
     return keras.Sequential(

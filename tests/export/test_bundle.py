@@ -3,8 +3,9 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 import tensorflow as tf
 
 from explain import ExplainError, read_composite
+from explain.windows import Windows
 from export.bundle import export_bundle
 from export.errors import (
     ConversionError,
@@ -180,6 +182,26 @@ def test_token_ids_and_lengths_are_free(tmp_path: Path) -> None:
     for shape in ((1, 3), (4, 40)):
         tokens = np.random.default_rng(0).integers(0, 7, shape).astype(np.int32)
         np.testing.assert_allclose(runtime.run(None, {"tokens": tokens})[0], model(tokens), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["generated", "given samples"])
+def test_a_format_that_is_wrong_at_odd_sizes_publishes_nothing(
+    given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Padding from a negative quotient: ONNX rounds it toward zero, TensorFlow down, and even sizes leave no rest."""
+
+    def pad_before(windows: Windows, input_sizes: Sequence[Any]) -> list[Any]:
+        geometry = zip(input_sizes, windows.extents, windows.strides, strict=True)
+        return [((-(-size // stride) - 1) * stride + extent - size) // 2 for size, extent, stride in geometry]
+
+    monkeypatch.setattr(Windows, "pad_before", pad_before)
+    samples = None
+    if given:
+        samples = tmp_path / "samples.npz"
+        np.savez(samples, series=np.random.default_rng(0).normal(size=(4, 12, 2)))
+    with pytest.raises(ParityError, match=r"'relevance' on .* inputs: SavedModel and ONNX"):
+        exported(models.strided_model(), tmp_path, samples=samples)
+    assert visible(tmp_path / "repository") == []
 
 
 @pytest.mark.parametrize(

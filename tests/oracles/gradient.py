@@ -113,7 +113,7 @@ class _Pass:
             return unrolled(operation, x, self.masks.get(id(x)))
         if kind in {layers.LayerNormalization, layers.RMSNormalization}:
             return normalized(operation, x)
-        if kind in {layers.MaxPooling2D, layers.GlobalMaxPooling1D}:
+        if kind in {layers.MaxPooling1D, layers.MaxPooling2D, layers.GlobalMaxPooling1D}:
             return group_maximum(operation, x)
         if kind is layers.GlobalAveragePooling1D:
             return operation.call(x, mask=self.masks.get(id(x)))

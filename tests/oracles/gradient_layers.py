@@ -15,7 +15,8 @@ LINEAR = frozenset(
 # Linear or affine, or the larger of two: their gradient is what is wanted as it is. Those of tests go by their names.
 PLAIN = frozenset(
     {
-        layers.Add, layers.Average, layers.AveragePooling2D, layers.BatchNormalization, layers.Concatenate,
+        layers.Add, layers.Average, layers.AveragePooling1D, layers.AveragePooling2D, layers.BatchNormalization,
+        layers.Concatenate,
         layers.Dropout, layers.Flatten, layers.GlobalAveragePooling2D, layers.Maximum, layers.Normalization,
         layers.Rescaling, layers.Subtract, "Gathered", "GetItem", "Messages", "Positions",
     }
@@ -50,10 +51,16 @@ def group_maximum(layer, x):
     """Max pooling as a maximum over patches, whose gradient TensorFlow shares equally among ties."""
     if isinstance(layer, layers.GlobalMaxPooling1D):
         return tf.reduce_max(x, axis=1)
-    (height, width), (down, right) = layer.pool_size, layer.strides
-    if layer.padding == "same":
+    if isinstance(layer, layers.MaxPooling1D):
+        return _patch_maximum(x[:, None], (1, *layer.pool_size), (1, *layer.strides), layer.padding)[:, 0]
+    return _patch_maximum(x, layer.pool_size, layer.strides, layer.padding)
+
+
+def _patch_maximum(x, windows, strides, padding):
+    (height, width), (down, right) = windows, strides
+    if padding == "same":
         pads = [[0, 0]]
-        for size, window, stride in zip(x.shape[1:3], layer.pool_size, layer.strides, strict=True):
+        for size, window, stride in zip(x.shape[1:3], windows, strides, strict=True):
             total = max((-(-size // stride) - 1) * stride + window - size, 0)
             pads.append([total // 2, total - total // 2])
         x = tf.pad(x, [*pads, [0, 0]], constant_values=x.dtype.min)

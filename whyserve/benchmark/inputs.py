@@ -16,6 +16,8 @@ from whyserve.errors import CommandError
 def real_inputs(bundle: Path) -> dict[str, np.ndarray]:
     """The examples of a bundle's warm-up requests. Read without TensorFlow; whoever loads the bundle checks the digest.
 
+    Where the model leaves sizes open the requests differ in them: the examples are those of the first one's sizes.
+
     Args:
         bundle: A version's folder.
 
@@ -32,7 +34,12 @@ def real_inputs(bundle: Path) -> dict[str, np.ndarray]:
     if not wanted:
         raise CommandError(f"Expected warm-up requests for {DEFAULT_SIGNATURE} in {path}. Received: none")
     examples = [{name: decode_tensor(proto, name) for name, proto in request.inputs.items()} for request in wanted]
-    return {name: np.concatenate([each[name] for each in examples]) for name in examples[0]}
+    alike = [each for each in examples if _shape(each) == _shape(examples[0])]
+    return {name: np.concatenate([each[name] for each in alike]) for name in examples[0]}
+
+
+def _shape(example: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape[1:] for name, array in example.items()}
 
 
 def rows_of(sample: Mapping[str, np.ndarray], batch: int) -> dict[str, np.ndarray]:

@@ -18,44 +18,10 @@ from explain.named_composites import default_composite, named_composite
 from explain.propagation import Walk, affine_maps, assign
 from explain.relevance import Relevance, widen
 from explain.rules import DEFAULT_EPSILON
+from explain.scores import explained_tensor
 from explain.trace import Trace, call_by_name, input_names, output_names, trace_model
 
 PREDICTED_CLASS = -1
-# Activations that turn scores into probabilities: the score below them is what is explained.
-_STEPPED_OVER = frozenset({"Softmax", "Sigmoid", "LogSoftmax"})
-# Softmax mixes all scores; with one of these after it there is no single score to explain instead.
-_MIXING = frozenset({"Softmax", "LogSoftmax"})
-_AFTERTHOUGHTS = frozenset(
-    {
-        "Identity",
-        "Cast",
-        "Reshape",
-        "Squeeze",
-        "ExpandDims",
-        "StopGradient",
-        "Mul",
-        "RealDiv",
-        "Add",
-        "AddV2",
-        "Sub",
-        "Neg",
-    }
-    | {
-        "Log",
-        "Log1p",
-        "Exp",
-        "Pow",
-        "Square",
-        "Sqrt",
-        "Maximum",
-        "Minimum",
-        "StridedSlice",
-        "Slice",
-        "GatherV2",
-        "Round",
-    }
-)
-_MOVES = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient"})
 
 
 @final
@@ -162,6 +128,7 @@ class Explainer:
         target: tf.Tensor,
         audit: Audit | None,
     ) -> dict[str, tf.Tensor]:
+        logits = explained_tensor(trace.outputs[self.explained_output], trace)
         walk = Walk(
             trace,
             maps,
@@ -171,7 +138,6 @@ class Explainer:
             audit,
             structure=composite.structure,
         )
-        logits = explained_tensor(trace.outputs[self.explained_output], trace)
         scores = _per_example(widen(logits))
         predicted = tf.argmax(scores, axis=-1, output_type=tf.int32)
         index = tf.where(target == PREDICTED_CLASS, predicted, target)
@@ -261,36 +227,6 @@ def _resolved(composite: Composite | str | None, kinds: set[str], options: dict[
     if isinstance(composite, Composite):
         return composite
     return default_composite(kinds, **options) if composite is None else named_composite(composite, **options)
-
-
-def explained_tensor(output: tf.Tensor, trace: Trace) -> tf.Tensor:
-    """The scores that an output's probabilities come from: a final softmax or sigmoid is stepped over.
-
-    Raises:
-        OutputError: The output isn't a float tensor that depends on an input, or it is computed from a softmax, which
-            mixes all scores and can be stepped over only where it comes last.
-    """
-    if not trace.is_signal(output) or not output.dtype.is_floating or output.shape.rank in {None, 0}:
-        raise OutputError(
-            f"Expected an output of floating numbers, batch first, that depends on an input. Received: "
-            f"{output.dtype.name} of shape {output.shape} from layer '{trace.layer(output.op)}'."
-        )
-    current = output
-    while current.op.name in trace.positions and current.op.type in _MOVES:
-        current = current.op.inputs[0]
-    if current.op.type in _STEPPED_OVER:
-        return current.op.inputs[0]
-    while (
-        current.op.name in trace.positions and current.op.type in _AFTERTHOUGHTS and len(trace.signals(current.op)) == 1
-    ):
-        current = current.op.inputs[trace.signals(current.op)[0]]
-    if current.op.type in _MIXING and current.op.name in trace.positions:
-        raise OutputError(
-            "Expected a final softmax to come last, where it is stepped over. Received: an output of layer "
-            f"'{trace.layer(output.op)}' that operation '{output.op.type}' computes from the {current.op.type} of "
-            f"layer '{trace.layer(current.op)}'. Let the model return the probabilities, or the scores below them."
-        )
-    return output
 
 
 def _per_example(scores: tf.Tensor) -> tf.Tensor:

@@ -31,7 +31,7 @@ class Trace:
     inputs: dict[str, tf.Tensor]
     outputs: dict[str, tf.Tensor]
     operations: list[tf.Operation]
-    layers: Mapping[str, str]
+    layers: dict[str, str]
     derived: DerivedConstants
     constants: GraphConstants
     recurrent: Mapping[str, RecurrentCall] = field(default_factory=dict)
@@ -83,6 +83,24 @@ class Trace:
     def consumers(self, tensor: tf.Tensor) -> list[tf.Operation]:
         """The operations of the forward pass that read the tensor."""
         return self._consumers.get(id(tensor), [])
+
+    def add(self, tensor: tf.Tensor, *, like: tf.Operation) -> tf.Tensor:
+        """Makes the operation that computed a tensor the last of the forward pass; it counts as the layer's of `like`.
+
+        Args:
+            tensor: Computed from signals of the forward pass.
+            like: An operation of it.
+
+        Returns:
+            The tensor.
+        """
+        self.positions[tensor.op.name] = len(self.operations)
+        self.operations.append(tensor.op)
+        self.layers[tensor.op.name] = self.layer(like)
+        self._signals.add(id(tensor))
+        for source in tensor.op.inputs:
+            self._consumers.setdefault(id(source), []).append(tensor.op)
+        return tensor
 
     def _read_by(self, op: tf.Operation) -> Sequence[tf.Tensor]:
         if op.name in self.recurrent:

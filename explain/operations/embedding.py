@@ -65,7 +65,8 @@ def count(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") ->
     tokens, size = op.inputs[0], op.inputs[1]
     if walk.trace.is_signal(op.inputs[2]) or tokens.shape.rank != 2:
         walk.refuse(op, "Only tokens without weights are explained, batch first.")
-    counts = tf.reduce_sum(tf.one_hot(tokens, size, dtype=relevance.value().dtype), axis=1)
+    # Layers that read int32 ask for an int64 size, which a depth can't be.
+    counts = tf.reduce_sum(tf.one_hot(tokens, tf.cast(size, tf.int32), dtype=relevance.value().dtype), axis=1)
     each = tf.math.divide_no_nan(relevance.value(), counts)
     walk.send(tokens, Relevance(tokens, relevance=tf.gather(each, tokens, batch_dims=1)))
 

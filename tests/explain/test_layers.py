@@ -148,6 +148,18 @@ def test_tokens_get_the_sum_over_their_embedding():
     assert worst(result["relevance"], expected) < 1e-4
 
 
+def test_numbers_that_occur_share_what_their_word_holds():
+    numbers = keras.Input((4,), dtype="int32", name="numbers")
+    occurring = layers.IntegerLookup(vocabulary=[11, 12, 13], output_mode="multi_hot")(numbers)
+    model = randomized(keras.Model(numbers, layers.Dense(2, use_bias=False)(occurring)))
+    result = explain(model, np.array([[11, 12, 12, 99], [13, 13, 13, 11]]), target=1, composite="epsilon")
+    words, times = (
+        np.array([[1, 2, 2, 0], [3, 3, 3, 1]]),
+        np.array([[1, 2, 2, 1], [3, 3, 3, 1]]),
+    )  # 0: out of vocabulary
+    assert worst(result["relevance"], np.asarray(model.get_weights()[0])[words, 1] / times) < 1e-5
+
+
 @pytest.mark.parametrize(
     ("gate", "name"), [("sigmoid", "gate"), ("hard_sigmoid", "gate"), ("softmax", "gate"), ("linear", "signal")]
 )

@@ -12,13 +12,19 @@ from whyserve.asking import Explained, Reading
 from whyserve.client.base import Answer, Attribution
 from whyserve.errors import CommandError
 from whyserve.inputs.fit import Examples
+from whyserve.output import progress
 
 if TYPE_CHECKING:
     from explain.render import Edges, Example
 
 TEXT_SUFFIXES = (".html", ".htm")
-# Ranks that each kind of picture has, without the batch axis; bars take any.
+# Ranks that each kind of picture has, without the batch axis, in words too; bars take any.
 _RANKS = {"image": (2, 3), "series": (1, 2), "text": (1,)}
+_NEEDS = {
+    "image": "An image needs an input of shape (height, width) or (height, width, channels)",
+    "series": "A series needs an input of shape (time,) or (time, channels)",
+    "text": "A text needs token ids, whole numbers of shape (length,)",
+}
 _COLUMNS = {"image": 3, "bars": 2, "graph": 3}
 
 
@@ -84,7 +90,7 @@ def write(out: Path, rows: Sequence[Sequence["Example"]], heading: str) -> None:
         return
     widest = max(len(row) for row in rows)
     columns = widest if widest > 1 else max(_COLUMNS.get(kind, 1) for kind in kinds)
-    save(draw(every, columns=columns), out)
+    save(draw(every, columns=columns), out, tell=progress)
 
 
 def _true(examples: Examples, number: int) -> str | None:
@@ -135,12 +141,14 @@ class _Row:
         if found is not None:
             return [self._graph(one, what, *found)]
         if self.wish.kind == "graph":
-            shapes = ", ".join(f"{name} of shape {array.shape}" for name, array in self.values.items())
             raise CommandError(
                 "A graph needs node features (nodes, features) and either an adjacency (nodes, nodes) or integer pairs "
-                f"(edges, 2). Received: {shapes}"
+                f"(edges, 2). Received: {_shapes(self.values)}"
             )
         drawn = {name: array for name, array in one.relevance.items() if np.ndim(array) > 0}
+        asked = self.wish.kind
+        if asked and not any(_fits(asked, self.values[name]) for name in drawn):
+            raise CommandError(f"{_NEEDS[asked]}. Received: {_shapes(self.values)}. Leave `--as {asked}` out")
         heading = self._title(one, what, one.gap)
         return [
             self._input(name, array, f"{name}: {heading}" if len(drawn) > 1 else heading, what.scale)
@@ -183,6 +191,7 @@ class _Row:
         names: Sequence[str] = ()
         if kind == "text":
             vocabulary = self.wish.vocabulary
+            values = values.astype(np.int64)
             length = _length(values, vocabulary)
             values, relevance = values[:length], relevance[:length]
             own = len(self.words) == length
@@ -192,13 +201,23 @@ class _Row:
         return Example(values, relevance, heading, names, kind, scale)
 
     def _kind(self, values: np.ndarray) -> str:
+        """The kind that was asked for, for the inputs that it fits; the others keep their own."""
         from explain.render import kind_of
 
-        asked = self.wish.kind
-        if asked and values.ndim in _RANKS.get(asked, (values.ndim,)):
-            return asked
+        if self.wish.kind and _fits(self.wish.kind, values):
+            return self.wish.kind
         is_text = self.wish.vocabulary is not None and values.dtype.kind in "iu" and values.ndim == 1
         return "text" if is_text else kind_of(values.shape)
+
+
+def _fits(kind: str, values: np.ndarray) -> bool:
+    """Whether an input can be drawn so; ids may come as floats, as Keras' inputs are by default."""
+    whole = values.dtype.kind in "iu" or (values.dtype.kind == "f" and bool((values == np.round(values)).all()))
+    return values.ndim in _RANKS.get(kind, (values.ndim,)) and (kind != "text" or whole)
+
+
+def _shapes(values: Mapping[str, np.ndarray]) -> str:
+    return ", ".join(f"{name}, {array.dtype} of shape {array.shape}" for name, array in values.items())
 
 
 def _length(ids: np.ndarray, vocabulary: Vocabulary | None) -> int:

@@ -13,6 +13,9 @@ SIDE = 3.4
 MAX_LABELS = 40
 PLAIN = "#b6bcc8"
 _SEED = 0  # the same graph is laid out in the same way
+# Of the spring layout: the distance of nodes that are joined, in units of that of evenly spread ones, and its steps.
+_DISTANCE, _ITERATIONS = 1.5, 200
+_ROOM = 0.8  # what a component leaves free of its square, in units of the side of one node's
 
 
 def graph_panel(example: Example) -> Panel:
@@ -56,11 +59,40 @@ def edges_of(adjacency: np.ndarray, relevance: np.ndarray | None = None) -> Edge
 
 
 def _layout(num_nodes: int, edges: Edges) -> np.ndarray:
+    """Places of the nodes, `(nodes, 2)`: each component by itself in a square with room for its nodes.
+
+    One layout of all would push what isn't joined far apart, and squeeze the rest.
+    """
     graph = nx.Graph()
     graph.add_nodes_from(range(num_nodes))
     graph.add_edges_from((int(a), int(b)) for a, b in edges.pairs if a != b)
-    places = nx.spring_layout(graph, seed=_SEED)
-    return np.array([places[node] for node in range(num_nodes)]).reshape(num_nodes, 2)
+    components = sorted(nx.connected_components(graph), key=len, reverse=True)
+    sides = [float(np.sqrt(len(component))) for component in components]
+    places = np.zeros((num_nodes, 2))
+    for component, corner, side in zip(components, _squares(sides), sides, strict=True):
+        nodes = sorted(component)
+        own = nx.spring_layout(graph.subgraph(nodes), seed=_SEED, k=_DISTANCE / side, iterations=_ITERATIONS)
+        places[nodes] = corner + _ROOM / 2 + _filling(np.array([own[node] for node in nodes])) * (side - _ROOM)
+    return places
+
+
+def _filling(places: np.ndarray) -> np.ndarray:
+    """Places stretched to all of [0, 1] on either axis; what has no extent lies in the middle."""
+    low, extent = places.min(axis=0), np.ptp(places, axis=0)
+    return np.where(extent > 0, (places - low) / np.where(extent > 0, extent, 1), 0.5)
+
+
+def _squares(sides: list[float]) -> list[np.ndarray]:
+    """Lower left corners of squares, largest first, in rows that together are about as wide as high."""
+    width = max(max(sides, default=0.0), float(np.ceil(np.sqrt(np.square(sides).sum()))))
+    corners, left, bottom, height = [], 0.0, 0.0, 0.0
+    for side in sides:
+        if left > 0 and left + side > width:
+            left, bottom = 0.0, bottom + height
+            height = 0.0
+        corners.append(np.array([left, bottom]))
+        left, height = left + side, max(height, side)
+    return corners
 
 
 def _draw_edges(axes: Axes, edges: Edges, places: np.ndarray, limit: float) -> None:

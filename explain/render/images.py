@@ -52,10 +52,17 @@ def image_panel(example: Example) -> Panel:
 
 
 def _displayable(values: np.ndarray) -> np.ndarray:
-    """Gray `(height, width)` as it is; colours `(height, width, 3 or 4)` as [0, 1], from 0..255 where they exceed 1."""
+    """Gray `(height, width)` as it is; colours `(height, width, 3 or 4)` as [0, 1].
+
+    Colours that exceed 1 are taken for 0..255; where some are negative, as in standardised images, the smallest becomes
+    0 and the largest 1.
+    """
     pixels = np.asarray(values, np.float64)
     if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
         return pixels.mean(axis=2)
     if pixels.ndim == 2:
         return pixels
-    return np.clip(pixels / 255 if pixels.max(initial=0.0) > 1 else pixels, 0, 1)
+    low, high = pixels.min(initial=0.0), pixels.max(initial=0.0)
+    if low < 0:
+        return (pixels - low) / (high - low)
+    return np.clip(pixels / 255 if high > 1 else pixels, 0, 1)

@@ -3,13 +3,15 @@
 import importlib
 import itertools
 import textwrap
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from explain.render.colors import FAINT
 from explain.render.example import Example, drawn_as
+from explain.render.fonts import telling_what_is_missing
 from explain.render.sheet import Panel, Sheet
 
 # Imported when a page needs them: laying out graphs takes networkx.
@@ -59,19 +61,21 @@ def draw(examples: Sequence[Example], *, columns: int = 3, heading: str = "") ->
     return _painted(panels, titles, (widths, heights, title_lines), heading)
 
 
-def save(figure: Figure, path: Path, *, dpi: int = 110) -> Path:
+def save(figure: Figure, path: Path, *, dpi: int = 110, tell: Callable[[str], None] = warnings.warn) -> Path:
     """Writes the figure; the suffix of `path` chooses the format (png, svg, pdf, jpg).
 
     Args:
         figure: What `draw` returned.
         path: Where to; the folder is made when it is missing.
         dpi: Pixels an inch.
+        tell: Takes a line that says which characters can't be drawn, where there are such.
 
     Returns:
         The path.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=dpi)
+    with telling_what_is_missing(tell):
+        figure.savefig(path, dpi=dpi)
     return path
 
 

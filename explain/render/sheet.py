@@ -10,12 +10,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from explain.render.colors import COLORS, FRAME, INK
+from explain.render.fonts import fonts
 
 # A colour bar with its labels, in inches: the space before it, its own width, and that of its numbers.
 BAR_GAP, BAR, BAR_LABELS = 0.08, 0.09, 0.44
 COLORBAR = BAR_GAP + BAR + BAR_LABELS
 _MAX_BAR_HEIGHT = 1.9
 MAX_UNIT = 13  # characters
+ELLIPSIS = "\N{HORIZONTAL ELLIPSIS}"
 _BAR_TITLE = 0.2
 
 
@@ -33,7 +35,7 @@ class Sheet:
     def write(self, left: float, bottom: float, text: str, **style: Any) -> None:
         """Text at a place, centred unless the style says otherwise."""
         page_width, page_height = self.figure.get_size_inches()
-        options = {"ha": "center", "va": "baseline", "color": INK, **style}
+        options = {"ha": "center", "va": "baseline", "color": INK, "family": fonts("sans-serif"), **style}
         self.figure.text(left / page_width, bottom / page_height, text, **options)
 
     def colorbar(self, left: float, bottom: float, height: float, *, limit: float, unit: str) -> None:
@@ -67,7 +69,7 @@ class Panel:
 
 def _shortened(unit: str) -> str:
     """The unit as it fits over the bar: outputs of strangers' models have names of any length."""
-    return unit if len(unit) <= MAX_UNIT else f"{unit[: MAX_UNIT - 1]}\N{HORIZONTAL ELLIPSIS}"
+    return unit if len(unit) <= MAX_UNIT else f"{unit[: MAX_UNIT - 1]}{ELLIPSIS}"
 
 
 def amount(value: float) -> str:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.patches import Rectangle
+from rich.cells import cell_len, set_cell_size
 
 from explain.render.colors import color_of, ink_on
 from explain.render.example import Example
-from explain.render.sheet import COLORBAR, Panel, Sheet, amount
+from explain.render.fonts import fonts
+from explain.render.sheet import COLORBAR, ELLIPSIS, Panel, Sheet, amount
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -19,6 +21,7 @@ LINE = 0.3
 FONT = 9.5
 CHARACTER = 0.602 * FONT / 72  # width of a character of DejaVu Sans Mono, in inches
 MIN_HEIGHT = 1.0
+_LINE_CELLS = int(WIDTH / CHARACTER - 0.9)
 _PAGE = """<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -65,12 +68,12 @@ def text_panel(example: Example) -> Panel:
         for number, line in enumerate(lines):
             middle, x = height - (number + 0.5) * LINE, 0.0
             for token, relevance in line:
-                width = CHARACTER * (len(token) + 0.6)
+                width = CHARACTER * (cell_len(token) + 0.6)
                 color = color_of(relevance, example.full)
                 axes.add_patch(Rectangle((x, middle - 0.115), width, 0.23, facecolor=color, linewidth=0))
                 axes.text(
                     x + width / 2, middle, token.replace("$", r"\$"), ha="center", va="center_baseline",
-                    fontsize=FONT, family="monospace", color=ink_on(color),
+                    fontsize=FONT, family=fonts("monospace"), color=ink_on(color),
                 )  # fmt: skip
                 x += width + 0.3 * CHARACTER
         sheet.colorbar(left + WIDTH, bottom, height, limit=example.full, unit=example.unit)
@@ -101,15 +104,16 @@ def terminal_text(example: Example) -> "Text":
 
 
 def _lines(tokens: list[tuple[str, float]]) -> list[list[tuple[str, float]]]:
-    """The tokens broken into lines of `WIDTH`."""
+    """The tokens broken into lines of `WIDTH`; one that is longer than a line is shortened."""
     lines: list[list[tuple[str, float]]] = [[]]
     used = 0.0
     for token, relevance in tokens:
-        width = CHARACTER * (len(token) + 0.9)
+        shown = token if cell_len(token) <= _LINE_CELLS else f"{set_cell_size(token, _LINE_CELLS - 1)}{ELLIPSIS}"
+        width = CHARACTER * (cell_len(shown) + 0.9)
         if lines[-1] and used + width > WIDTH:
             lines.append([])
             used = 0.0
-        lines[-1].append((token, relevance))
+        lines[-1].append((shown, relevance))
         used += width
     return lines
 

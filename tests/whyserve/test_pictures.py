@@ -36,11 +36,32 @@ def test_a_regression_has_no_class_in_its_title():
 @pytest.mark.parametrize(
     ("shape", "asked", "kind"),
     [((8, 8, 1), "", "image"), ((20, 3), "", "series"), ((8, 8), "series", "series"), ((20, 3), "bars", "bars"),
-     ((20,), "series", "series"), ((8, 8, 1), "text", "image")],
+     ((20,), "series", "series"), ((20,), "text", "text")],
 )  # fmt: skip
 def test_the_kind_is_told_by_the_shape_unless_another_is_asked_for(shape, asked, kind):
     (panel,) = drawn({"x": np.ones(shape, np.float32)}, {"x": np.ones(shape)}, wish=Wish(asked))
     assert panel.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("values", "asked", "message"),
+    [
+        (np.ones(6), "image", r"An image needs .*\(height, width\).* Received: x, float64 of shape \(6,\)\."),
+        (np.ones((8, 8, 1)), "series", r"A series needs .*Received: x, float64 of shape \(8, 8, 1\)\."),
+        (np.ones((8, 8)), "text", r"A text needs token ids.*shape \(8, 8\)\."),
+        (np.full(6, 0.5), "text", r"A text needs token ids, whole numbers .*Leave `--as text` out"),
+    ],
+)
+def test_a_kind_that_fits_no_input_is_refused(values, asked, message):
+    with pytest.raises(CommandError, match=message):
+        drawn({"x": values}, {"x": np.ones(values.shape)}, wish=Wish(asked))
+
+
+def test_inputs_that_a_kind_does_not_fit_keep_their_own():
+    inputs = {"row": [0.5], "picture": np.ones((8, 8)), "ids": np.array([3.0, 4.0])}
+    panels = drawn(inputs, {name: np.ones(np.shape(array)) for name, array in inputs.items()}, wish=Wish("text"))
+    assert [panel.kind for panel in panels] == ["bars", "image", "text"]
+    assert panels[2].names == ["3", "4"]
 
 
 def test_token_ids_are_shown_as_words_without_the_padding():
@@ -87,7 +108,7 @@ def test_pairs_of_nodes_make_a_graph_and_padding_is_left_out():
 
 
 def test_inputs_that_are_no_graph_are_refused_as_one():
-    with pytest.raises(CommandError, match=r"A graph needs node features.*x of shape \(2,\)"):
+    with pytest.raises(CommandError, match=r"A graph needs node features.*x, float64 of shape \(2,\)"):
         drawn({"x": [1.0, 2.0]}, {"x": np.ones(2)}, wish=Wish("graph"))
 
 

@@ -33,6 +33,22 @@ def test_edges_with_relevance_are_coloured_on_the_scale_of_the_nodes():
     assert [to_hex(color) for color in colored.get_colors()] == [color_of(amount, 4.0) for amount in amounts]
 
 
+def test_what_is_not_joined_leaves_the_rest_its_room():
+    """Twelve nodes that are all joined and one that isn't: the twelve fill most of the picture, and none overlap."""
+    pairs = np.argwhere(np.triu(np.ones((12, 12)), k=1))
+    example = Example(np.ones((13, 1)), np.ones((13, 1)), kind="graph", edges=Edges(pairs))
+    places = np.asarray(draw([example]).axes[0].collections[-1].get_offsets())
+    assert (np.ptp(places[:12], axis=0) > 0.6 * np.ptp(places, axis=0)).all()
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1) + 9 * np.eye(13)
+    assert apart.min() > 0.08 * np.ptp(places, axis=0).max()
+
+
+def test_nodes_without_edges_stand_in_rows():
+    example = Example(np.ones((9, 1)), np.ones((9, 1)), kind="graph", edges=Edges(np.zeros((0, 2), int)))
+    places = np.asarray(draw([example]).axes[0].collections[-1].get_offsets())
+    assert [len(np.unique(axis)) for axis in places.T] == [3, 3]
+
+
 def test_an_adjacency_gives_each_edge_once_and_no_loops():
     adjacency = np.array([[1.0, 0.5, 0.0], [0.5, 1.0, 0.0], [0.0, 2.0, 0.0]])
     edges = edges_of(adjacency)

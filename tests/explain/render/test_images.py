@@ -45,6 +45,14 @@ def test_colours_of_0_to_255_are_shown_as_fractions():
     np.testing.assert_allclose(draw([example]).axes[0].images[0].get_array(), example.values / 255)
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_colours_below_zero_are_stretched(channels):
+    values = np.random.default_rng(0).normal(size=(5, 5, channels))
+    shown = draw([Example(values, values)]).axes[0].images[0].get_array()
+    np.testing.assert_allclose(shown, (values - values.min()) / np.ptp(values))
+    assert (shown.min(), shown.max()) == (0, 1)
+
+
 def test_a_feature_map_is_drawn_beside_the_image_and_without_one_alone():
     relevance = np.arange(8.0).reshape(2, 2, 2)  # sums 1, 5, 9, 13
     both = draw([Example(np.ones((6, 6)), relevance, kind="image", layer="pooling")])

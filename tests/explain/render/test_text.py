@@ -26,6 +26,14 @@ def test_long_texts_are_broken_into_lines_within_the_panel():
     assert all(0 <= patch.get_x() <= patch.get_x() + patch.get_width() <= axes.get_xlim()[1] for patch in axes.patches)
 
 
+def test_a_token_longer_than_a_line_is_shortened_within_the_panel():
+    axes = draw([text(np.ones(3), ("a", "x" * 90, "\N{CJK UNIFIED IDEOGRAPH-5F71}" * 90))]).axes[0]
+    shown = [one.get_text() for one in axes.texts]
+    assert [word[0] + word[-1] for word in shown[1:]] == ["x\N{HORIZONTAL ELLIPSIS}", "\u5f71\N{HORIZONTAL ELLIPSIS}"]
+    assert len(shown[1]) > 1.9 * len(shown[2]) > 40  # an ideograph takes two places
+    assert all(0 <= patch.get_x() <= patch.get_x() + patch.get_width() <= axes.get_xlim()[1] for patch in axes.patches)
+
+
 def test_html_escapes_tokens_and_titles_and_loads_nothing():
     page = text_html([Example(np.arange(4), np.ones(4), "<script>why</script>", WORDS, "text")], heading="a & <b>")
     assert "&lt;b&gt;film&lt;/b&gt;" in page

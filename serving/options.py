@@ -55,13 +55,13 @@ class ServerOptions:
         explain_threads: Threads that run explanations that take long; 0: half as many as there are processors.
         rest_api_timeout_in_ms: Milliseconds until a REST request is given up.
         rest_api_read_timeout_in_ms: Milliseconds in which a REST request must have arrived, header and body, and in
-            which a client must take an answer.
+            which a client must take an answer. Over gRPC, how long either may stand still.
         rest_api_idle_timeout_in_ms: Milliseconds that a REST connection may stay open without a request.
         rest_api_enable_cors_support: Whether REST lets scripts of any web page read its answers.
         rest_api_socket_path: A unix socket that answers REST too, never with TLS; empty: none.
         grpc_socket_path: A unix socket that answers gRPC too, never with TLS; empty: none.
-        grpc_channel_arguments: Arguments of gRPC's core as `name=value,name=value`, integers where they read as such,
-            as in `grpc.max_connection_age_ms=60000`.
+        grpc_channel_arguments: Arguments of gRPC's core as `name=value,name=value`, as in
+            `grpc.max_connection_age_ms=60000`; those that mean something to this server.
         ssl_config_file: An `SSLConfig` in text format (`server_key`, `server_cert`, `custom_ca` as the PEM text itself,
             `client_verify`): TLS and mutual TLS for gRPC and REST. Read again when it changes.
         rest_api_ssl: Whether REST speaks TLS where `ssl_config_file` is given. TensorFlow Serving's REST never does:

@@ -26,7 +26,7 @@ from serving.observation import Observation
 from serving.options import OptionsError, ServerOptions, check_options, parse_channel_arguments
 from serving.security.edge import Edge
 from serving.setup import make_engine, make_execution, make_load_options, make_model_configs, platforms
-from serving.sockets import clear_path, port_text, remove_path, reserve, reserve_path
+from serving.sockets import port_text, remove_path, reserve, reserve_path
 from serving.transports import GrpcTransport, RestTransport
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_REST_SOCKET = "REST socket"
+_REST_SOCKET, _GRPC_SOCKET = "REST socket", "gRPC socket"
 
 
 class Server:
@@ -99,7 +99,7 @@ class Server:
                     watching.append(asyncio.create_task(self._config_file.watch(wait_s)))
                 self._make_transports(ports, edge)
                 edge.announce()
-                await self._open(ports)
+                await self._open()
                 await self._answer()
         except StartError:
             await self._close()
@@ -112,6 +112,8 @@ class Server:
                 reserved.close()
             if _REST_SOCKET in ports:
                 remove_path(self.options.rest_api_socket_path)
+            if _GRPC_SOCKET in ports:
+                remove_path(self.options.grpc_socket_path)
             await asyncio.to_thread(self._observation.close)
 
     async def _load(self) -> bool:
@@ -185,7 +187,7 @@ class Server:
             if self.options.rest_api_socket_path:
                 reserved[_REST_SOCKET] = reserve_path(self.options.rest_api_socket_path, "rest_api_socket_path")
             if self.options.grpc_socket_path:
-                clear_path(self.options.grpc_socket_path, "grpc_socket_path")
+                reserved[_GRPC_SOCKET] = reserve_path(self.options.grpc_socket_path, "grpc_socket_path")
         except StartError:
             for each in reserved.values():
                 each.close()
@@ -224,25 +226,36 @@ class Server:
                 unix_socket=ports.get(_REST_SOCKET),
             )
         if "gRPC" in self._transports():
-            self._grpc = GrpcTransport(
+            from serving.grpc.channel_arguments import apply_arguments
+            from serving.grpc.http2.limits import Limits as GrpcLimits
+            from serving.grpc.service import Services
+
+            services = Services(
                 self.data_plane,
                 self.metrics,
-                grace_period_s=options.grace_period_s,
-                max_request_bytes=options.max_request_bytes,
-                max_connections=options.max_connections,
-                channel_arguments=parse_channel_arguments(options.grpc_channel_arguments),
-                interceptors=edge.interceptors(),
-                tls=edge.tls,
-                socket_path=options.grpc_socket_path,
                 tensor_content=options.enable_serialization_as_tensor_content,
                 health=options.enable_grpc_healthcheck_service,
+                guard=edge.rpc_guard(),
+            )
+            defaults = GrpcLimits(
+                max_receive_bytes=options.max_request_bytes,
+                max_connections=options.max_connections,
+                stall_timeout_s=options.rest_api_read_timeout_in_ms / 1000,
+            )
+            self._grpc = GrpcTransport(
+                services,
+                ports.get("gRPC"),
+                grace_period_s=options.grace_period_s,
+                limits=apply_arguments(parse_channel_arguments(options.grpc_channel_arguments), defaults),
+                tls=edge.tls,
+                unix_socket=ports.get(_GRPC_SOCKET),
             )
 
-    async def _open(self, ports: dict[str, socket.socket]) -> None:
+    async def _open(self) -> None:
         if self._rest is not None:
             await self._rest.start()
         if self._grpc is not None:
-            await self._grpc.start(self.options.host, ports.get("gRPC"))
+            await self._grpc.start()
 
     async def _close(self) -> None:
         await asyncio.gather(*[transport.stop() for transport in (self._rest, self._grpc) if transport is not None])
@@ -296,9 +309,9 @@ def serve(options: ServerOptions, *, given: Collection[str] = ()) -> int:
         The exit status: 0 after a stop that was asked for, 1 when the server could not start.
     """
     configure_logging(log_format=options.log_format)
-    for note in explain_without_effect(options, given):
-        logger.warning("%s", note)
     try:
+        for note in explain_without_effect(options, given):
+            logger.warning("%s", note)
         drained = uvloop.run(_run(options))
     except (OptionsError, StartError) as error:
         print(f"whyserve: {error}", file=sys.stderr)  # noqa: T201 -- for the person at the terminal, not for the log
@@ -324,5 +337,5 @@ def _import_transports(names: list[str]) -> None:
         importlib.import_module("uvicorn")
         importlib.import_module("serving.rest.app")
     if "gRPC" in names:
-        importlib.import_module("grpc.aio")
         importlib.import_module("serving.grpc.service")
+        importlib.import_module("serving.grpc.http2.server")

@@ -3,7 +3,8 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from serving.options import ServerOptions
+from serving.grpc.channel_arguments import explain_arguments
+from serving.options import ServerOptions, parse_channel_arguments
 
 
 @dataclass(frozen=True)
@@ -88,4 +89,4 @@ def explain_without_effect(options: ServerOptions, given: Collection[str]) -> li
             for name in ("model_name", "model_base_path", "num_versions")
             if name in given
         ]
-    return notes
+    return notes + explain_arguments(parse_channel_arguments(options.grpc_channel_arguments))

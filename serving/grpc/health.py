@@ -1,11 +1,15 @@
 """grpc.health.v1 over the readiness of the data plane."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from typing import Any, Protocol
 
-import grpc
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health_pb2
+
+from serving.errors import invalid_argument, not_found
+from serving.grpc.rpc import Rpc, RpcContext, StreamRpc, UnaryRpc
 
 SERVICE = "grpc.health.v1.Health"
 
@@ -38,39 +42,35 @@ class HealthService:
     def __init__(self, readiness: Readiness) -> None:
         self._readiness = readiness
 
-    def handler(self) -> Any:
-        """The handler to register with a `grpc.aio.Server`."""
-        request = health_pb2.HealthCheckRequest.FromString
-        reply = health_pb2.HealthCheckResponse.SerializeToString
-        return grpc.method_handlers_generic_handler(
-            SERVICE,
-            {
-                "Check": grpc.unary_unary_rpc_method_handler(self.check, request, reply),
-                "Watch": grpc.unary_stream_rpc_method_handler(self.watch, request, reply),
-                "List": grpc.unary_unary_rpc_method_handler(
-                    self.list_all,
-                    health_pb2.HealthListRequest.FromString,
-                    health_pb2.HealthListResponse.SerializeToString,
-                ),
-            },
-        )
+    def rpcs(self) -> dict[str, Rpc]:
+        """The RPCs by name."""
+        return {
+            "Check": _unary(health_pb2.HealthCheckRequest, self.check),
+            "List": _unary(health_pb2.HealthListRequest, self.list_all),
+            "Watch": StreamRpc(self._watch),
+        }
 
-    async def check(self, request: health_pb2.HealthCheckRequest, context: Any) -> health_pb2.HealthCheckResponse:
-        """The state now; NOT_FOUND for a name that is none of `NAMES`."""
+    def check(self, request: health_pb2.HealthCheckRequest) -> health_pb2.HealthCheckResponse:
+        """The state now.
+
+        Raises:
+            ServingError: The name is none of `NAMES`.
+        """
         if request.service not in NAMES:
-            await context.abort(
-                grpc.StatusCode.NOT_FOUND, f"Expected one of the services {list(NAMES)}. Received: {request.service!r}."
-            )
+            raise not_found(f"Expected one of the services {list(NAMES)}. Received: {request.service!r}.")
         return health_pb2.HealthCheckResponse(status=self._status())
 
-    async def watch(
-        self, request: health_pb2.HealthCheckRequest, _context: Any
-    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+    def list_all(self, _request: health_pb2.HealthListRequest) -> health_pb2.HealthListResponse:
+        """The state of every name."""
+        status = health_pb2.HealthCheckResponse(status=self._status())
+        return health_pb2.HealthListResponse(statuses=dict.fromkeys(NAMES, status))
+
+    async def watch(self, name: str) -> AsyncGenerator[health_pb2.HealthCheckResponse, None]:
         """The state now and at every change.
 
         The stream ends when a server that was ready drains, so as not to hold that up.
         """
-        known = request.service in NAMES
+        known = name in NAMES
         last = None
         while True:
             status = self._status() if known else _SERVICE_UNKNOWN
@@ -81,10 +81,28 @@ class HealthService:
             last = status
             await asyncio.sleep(WATCH_INTERVAL_S)
 
-    async def list_all(self, request: health_pb2.HealthListRequest, context: Any) -> health_pb2.HealthListResponse:  # noqa: ARG002
-        """The state of every name."""
-        status = health_pb2.HealthCheckResponse(status=self._status())
-        return health_pb2.HealthListResponse(statuses=dict.fromkeys(NAMES, status))
+    async def _watch(self, requests: AsyncIterator[bytes], _context: RpcContext) -> AsyncGenerator[bytes, None]:
+        async for content in requests:
+            request = _parse(health_pb2.HealthCheckRequest, content)
+            async with aclosing(self.watch(request.service)) as replies:
+                async for reply in replies:
+                    yield reply.SerializeToString()
+            return
 
     def _status(self) -> int:
         return _SERVING if self._readiness.ready() else _NOT_SERVING
+
+
+def _unary(request_type: Any, method: Callable[[Any], Any]) -> UnaryRpc:
+    async def answer(content: bytes, _context: RpcContext) -> bytes:
+        reply: bytes = method(_parse(request_type, content)).SerializeToString()
+        return reply
+
+    return UnaryRpc(answer)
+
+
+def _parse(request_type: Any, content: bytes) -> Any:
+    try:
+        return request_type.FromString(content)
+    except DecodeError as error:
+        raise invalid_argument(f"Expected a {request_type.DESCRIPTOR.full_name}. Received something else.") from error

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from serving.errors import invalid_argument
 from serving.examples import merge_context
+from serving.grpc.rpc import Rpc
 from serving.grpc.unary import Call, unary
 from serving.inference import Question, find_task, find_tasks, infer, infer_together
 from serving.protos import classification_pb2, inference_pb2, input_pb2, model_pb2, regression_pb2
@@ -28,8 +29,8 @@ class InferenceRpcs:
         self._data_plane = data_plane
         self._metrics = metrics
 
-    def handlers(self) -> dict[str, Any]:
-        """The handlers by the RPC's name."""
+    def rpcs(self) -> dict[str, Rpc]:
+        """The RPCs by name."""
         return {
             "Classify": unary(self._metrics, self.classify, classification_pb2.ClassificationRequest),
             "Regress": unary(self._metrics, self.regress, regression_pb2.RegressionRequest),

@@ -1,14 +1,14 @@
 """The Open Inference Protocol (KServe V2) over gRPC, with the extensions of Triton that its client uses."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-import grpc
 from google.protobuf.message import DecodeError
 
 from serving.errors import Code, ServingError
 from serving.grpc.infer_messages import decode_request, encode_reply
+from serving.grpc.rpc import Rpc, RpcContext, StreamRpc, UnaryRpc
 from serving.grpc.status import details
 from serving.grpc.unary import Call, observe, responder, unary
 from serving.inference_protocol.description import (
@@ -61,9 +61,9 @@ class InferenceProtocolService:
         self._data_plane = data_plane
         self._metrics = metrics
 
-    def handler(self) -> Any:
-        """The handler to register with a `grpc.aio.Server`."""
-        rpcs: dict[str, tuple[Any, Any]] = {
+    def rpcs(self) -> dict[str, Rpc]:
+        """The RPCs by name."""
+        served: dict[str, tuple[Any, Any]] = {
             "ServerLive": (self.server_live, messages.ServerLiveRequest),
             "ServerReady": (self.server_ready, messages.ServerReadyRequest),
             "ModelReady": (self.model_ready, messages.ModelReadyRequest),
@@ -74,11 +74,11 @@ class InferenceProtocolService:
             "ModelStatistics": (self.model_statistics, messages.ModelStatisticsRequest),
             "RepositoryIndex": (self.repository_index, messages.RepositoryIndexRequest),
         }
-        handlers = {name: unary(self._metrics, method, request_type) for name, (method, request_type) in rpcs.items()}
-        handlers["ModelStreamInfer"] = grpc.stream_stream_rpc_method_handler(self._stream)
+        rpcs: dict[str, Rpc] = {name: unary(self._metrics, method, type_) for name, (method, type_) in served.items()}
+        rpcs["ModelStreamInfer"] = StreamRpc(self._stream)
         for name, what in NOT_SERVED_RPCS.items():
-            handlers[name] = self._not_served(name, NOT_SERVED[what])
-        return grpc.method_handlers_generic_handler(SERVICE, handlers)
+            rpcs[name] = self._not_served(name, NOT_SERVED[what])
+        return rpcs
 
     async def server_live(
         self, _request: messages.ServerLiveRequest, _timeout_s: float | None, _call: Call
@@ -160,7 +160,7 @@ class InferenceProtocolService:
         """One inference of a stream."""
         return messages.ModelStreamInferResponse(infer_response=await self.model_infer(message, timeout_s, call))
 
-    async def _stream(self, requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+    async def _stream(self, requests: AsyncIterator[bytes], context: RpcContext) -> AsyncGenerator[bytes, None]:
         """Answers one request after the other; one that fails doesn't end the stream."""
         respond = responder(self._metrics, self.model_stream_infer, messages.ModelInferRequest)
         async for content in requests:
@@ -169,12 +169,12 @@ class InferenceProtocolService:
             except ServingError as error:
                 yield _failure(content, error).SerializeToString()
 
-    def _not_served(self, name: str, reason: str) -> Any:
-        async def answer(_content: bytes, context: Any) -> None:
+    def _not_served(self, name: str, reason: str) -> UnaryRpc:
+        async def answer(_content: bytes, _context: RpcContext) -> bytes:
             observe(self._metrics, Call(name), Code.UNIMPLEMENTED, 0.0)
-            await context.abort(grpc.StatusCode.UNIMPLEMENTED, reason)
+            raise ServingError(Code.UNIMPLEMENTED, reason)
 
-        return grpc.unary_unary_rpc_method_handler(answer)
+        return UnaryRpc(answer)
 
     def _describe(self, name: str, version: str) -> ModelDescription:
         return describe_model(self._data_plane, model_spec(name, version), name=name, engine=self._metrics.engine)

@@ -1,28 +1,27 @@
 """Handlers that are made, and their modules imported, when somebody first calls them."""
 
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Callable, Mapping
 
-import grpc
+from serving.grpc.rpc import Rpc
 
 
-class LazyHandlers(grpc.GenericRpcHandler):
-    """Stands for RPCs that most servers are never asked for, whose messages and code would cost every start.
+class LazyRpcs:
+    """Stands for the RPCs of a service that most servers are never asked for, whose code would cost every start.
 
     Args:
-        methods: The paths that are answered: `/package.Service/Method`, or `/package.Service/` for all of a service.
-        make: Imports what they need and returns the handler.
+        service: The service's full name.
+        make: Imports what they need, and gives them by name.
     """
 
-    def __init__(self, methods: Collection[str], make: Callable[[], Any]) -> None:
-        self._methods = tuple(methods)
+    def __init__(self, service: str, make: Callable[[], Mapping[str, Rpc]]) -> None:
+        self._prefix = f"/{service}/"
         self._make = make
-        self._handler: Any = None
+        self._rpcs: Mapping[str, Rpc] | None = None
 
-    def service(self, handler_call_details: Any) -> Any:
-        """The handler of an RPC; None where it isn't one of these."""
-        if not handler_call_details.method.startswith(self._methods):
+    def find(self, path: str) -> Rpc | None:
+        """What answers `/package.Service/Method`; None where it isn't one of these."""
+        if not path.startswith(self._prefix):
             return None
-        if self._handler is None:
-            self._handler = self._make()
-        return self._handler.service(handler_call_details)
+        if self._rpcs is None:
+            self._rpcs = self._make()
+        return self._rpcs.get(path.removeprefix(self._prefix))

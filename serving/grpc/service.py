@@ -1,11 +1,11 @@
 """PredictionService, ModelService and grpc.health.v1 over the data plane."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import grpc
-
-from serving.errors import invalid_argument
-from serving.grpc.lazy import LazyHandlers
+from serving.errors import Code, ServingError, invalid_argument
+from serving.grpc.lazy import LazyRpcs
+from serving.grpc.rpc import Rpc
 from serving.grpc.tensors import decode_tensor, encode_tensor
 from serving.grpc.unary import Call, unary
 from serving.protos import predict_pb2
@@ -14,6 +14,7 @@ from serving.types import ModelSpec
 
 if TYPE_CHECKING:
     from serving.data_plane import DataPlane
+    from serving.grpc.guard import RpcGuard
     from serving.metrics import Metrics
     from serving.protos import get_model_metadata_pb2, get_model_status_pb2
 
@@ -23,40 +24,65 @@ OPEN_INFERENCE_SERVICE = "inference.GRPCInferenceService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
 
 
-def add_services(
-    server: grpc.aio.Server,
-    data_plane: "DataPlane",
-    metrics: "Metrics",
-    *,
-    tensor_content: bool = False,
-    health: bool = True,
-) -> None:
-    """Registers PredictionService, ModelService, the Open Inference Protocol and grpc.health.v1.
+class Services:
+    """PredictionService, ModelService, the Open Inference Protocol and grpc.health.v1.
 
     Args:
-        server: A server that has not been started.
         data_plane: What answers.
         metrics: Where each request is counted.
         tensor_content: Reply in `tensor_content` instead of the typed fields.
         health: Whether grpc.health.v1 is among them.
+        guard: What stands before every RPC.
     """
-    handlers = Service(data_plane, metrics, tensor_content=tensor_content).handlers()
-    open_inference = LazyHandlers([f"/{OPEN_INFERENCE_SERVICE}/"], lambda: _open_inference(data_plane, metrics))
-    server.add_generic_rpc_handlers((*handlers, open_inference))
-    if health:
-        server.add_generic_rpc_handlers((LazyHandlers([f"/{HEALTH_SERVICE}/"], lambda: _health(data_plane)),))
+
+    def __init__(
+        self,
+        data_plane: "DataPlane",
+        metrics: "Metrics",
+        *,
+        tensor_content: bool = False,
+        health: bool = True,
+        guard: "RpcGuard | None" = None,
+    ) -> None:
+        service = Service(data_plane, metrics, tensor_content=tensor_content)
+        self._guard = guard
+        self._known: dict[str, Rpc] = {f"/{PREDICTION_SERVICE}/Predict": service.predict_rpc()}
+        self._lazy = [
+            LazyRpcs(PREDICTION_SERVICE, service.other_predictions),
+            LazyRpcs(MODEL_SERVICE, service.model_service),
+            LazyRpcs(OPEN_INFERENCE_SERVICE, lambda: _open_inference(data_plane, metrics)),
+        ]
+        if health:
+            self._lazy.append(LazyRpcs(HEALTH_SERVICE, lambda: _health(data_plane)))
+
+    def admit(self, path: str, metadata: Sequence[tuple[str, str | bytes]]) -> Rpc:
+        """What answers a call; called in the context that its task will have.
+
+        Raises:
+            ServingError: There is no such RPC, or the client may not call it now.
+        """
+        rpc = self._known.get(path) or self._find(path)
+        return rpc if self._guard is None else self._guard.admit(path, metadata, rpc)
+
+    def _find(self, path: str) -> Rpc:
+        for each in self._lazy:
+            rpc = each.find(path)
+            if rpc is not None:
+                self._known[path] = rpc
+                return rpc
+        raise ServingError(Code.UNIMPLEMENTED, f"Method not found! Received: {path!r}.")
 
 
-def _open_inference(data_plane: "DataPlane", metrics: "Metrics") -> Any:
+def _open_inference(data_plane: "DataPlane", metrics: "Metrics") -> dict[str, Rpc]:
     from serving.grpc.kserve import InferenceProtocolService
 
-    return InferenceProtocolService(data_plane, metrics).handler()
+    return InferenceProtocolService(data_plane, metrics).rpcs()
 
 
-def _health(data_plane: "DataPlane") -> Any:
+def _health(data_plane: "DataPlane") -> dict[str, Rpc]:
     from serving.grpc.health import HealthService
 
-    return HealthService(data_plane).handler()
+    return HealthService(data_plane).rpcs()
 
 
 class Service:
@@ -73,33 +99,28 @@ class Service:
         self._metrics = metrics
         self._tensor_content = tensor_content
 
-    def handlers(self) -> tuple[Any, ...]:
-        """The handlers to register with a `grpc.aio.Server`; asked in this order, for every request."""
-        predict = {"Predict": unary(self._metrics, self.predict, predict_pb2.PredictRequest)}
-        return (
-            grpc.method_handlers_generic_handler(PREDICTION_SERVICE, predict),
-            LazyHandlers([f"/{PREDICTION_SERVICE}/"], self._other_predictions),
-            LazyHandlers([f"/{MODEL_SERVICE}/"], self._model_service),
-        )
+    def predict_rpc(self) -> Rpc:
+        """The RPC that most requests are for."""
+        return unary(self._metrics, self.predict, predict_pb2.PredictRequest)
 
-    def _other_predictions(self) -> Any:
+    def other_predictions(self) -> dict[str, Rpc]:
+        """The others of PredictionService, by name."""
         from serving.grpc.inference import InferenceRpcs
         from serving.protos import get_model_metadata_pb2
 
         metadata = unary(self._metrics, self.get_model_metadata, get_model_metadata_pb2.GetModelMetadataRequest)
-        inference = InferenceRpcs(self._data_plane, self._metrics).handlers()
-        return grpc.method_handlers_generic_handler(PREDICTION_SERVICE, {"GetModelMetadata": metadata, **inference})
+        return {"GetModelMetadata": metadata, **InferenceRpcs(self._data_plane, self._metrics).rpcs()}
 
-    def _model_service(self) -> Any:
+    def model_service(self) -> dict[str, Rpc]:
+        """ModelService's, by name."""
         from serving.grpc.reload import ReloadRpc
         from serving.protos import get_model_status_pb2, model_management_pb2
 
         reload = ReloadRpc(self._data_plane, self._metrics).handle_reload_config_request
-        model = {
+        return {
             "GetModelStatus": unary(self._metrics, self.get_model_status, get_model_status_pb2.GetModelStatusRequest),
             "HandleReloadConfigRequest": unary(self._metrics, reload, model_management_pb2.ReloadConfigRequest),
         }
-        return grpc.method_handlers_generic_handler(MODEL_SERVICE, model)
 
     async def predict(
         self, request: predict_pb2.PredictRequest, timeout_s: float | None, call: Call

@@ -1,18 +1,9 @@
-"""From the errors of the serving package to gRPC's status."""
+"""What of an error reaches a client of gRPC."""
 
-import grpc
-
-from serving.errors import Code, ServingError
+from serving.errors import ServingError
 
 MAX_DETAILS = 1024
 CUT_MARK = "...TRUNCATED"
-
-_STATUS = {status.value[0]: status for status in grpc.StatusCode}
-
-
-def status_code(code: Code) -> grpc.StatusCode:
-    """GRPC's name of a canonical code."""
-    return _STATUS[int(code)]
 
 
 def details(error: ServingError) -> str:

@@ -5,13 +5,12 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import grpc
 from google.protobuf.message import DecodeError, Message
 
 from serving.errors import Code, ServingError, invalid_argument
-from serving.grpc.status import details, status_code
+from serving.grpc.rpc import RpcContext, UnaryRpc
 from serving.request_context import Headers, begin_request
 from serving.types import ModelSpec
 
@@ -41,7 +40,7 @@ def unary(
     metrics: "Metrics",
     method: Callable[[Request, float | None, Call], Awaitable[Message]],
     request_type: type[Request],
-) -> Any:
+) -> UnaryRpc:
     """A handler that parses the request itself: garbage gets a clear answer, and no stack trace in the log.
 
     Args:
@@ -49,20 +48,13 @@ def unary(
         method: Answers a request, given the seconds left and what is noted for the metrics; its name is the RPC's, in
             lower case with underscores.
         request_type: The message that it takes.
-
-    Returns:
-        The handler, for `grpc.method_handlers_generic_handler`.
     """
     respond = responder(metrics, method, request_type)
 
-    async def answer(content: bytes, context: Any) -> bytes | None:
-        try:
-            return await respond(content, context.time_remaining(), context.invocation_metadata)
-        except ServingError as error:
-            await context.abort(status_code(error.code), details(error))
-            return None
+    async def answer(content: bytes, context: RpcContext) -> bytes:
+        return await respond(content, context.time_remaining(), context.invocation_metadata)
 
-    return grpc.unary_unary_rpc_method_handler(answer)
+    return UnaryRpc(answer)
 
 
 def responder(

@@ -1,13 +1,13 @@
 """What the flags put around the transports. Where none is set, nothing is imported and nothing stands in the way."""
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from serving.metrics import METRICS_PATH, Metrics
 from serving.options import ServerOptions
 
 if TYPE_CHECKING:
+    from serving.grpc.guard import RpcGuard
     from serving.rest.asgi import App
     from serving.security.guard import Guard
     from serving.security.reload import Watcher
@@ -62,13 +62,13 @@ class Edge:
             guarded = CorsApp(guarded, tokens=self._tokens is not None)
         return guarded
 
-    def interceptors(self) -> Sequence[Any]:
-        """What stands before every RPC."""
+    def rpc_guard(self) -> "RpcGuard | None":
+        """What stands before every RPC; None where nothing does."""
         if self._guard is None:
-            return ()
-        from serving.grpc.interceptors import GuardInterceptor
+            return None
+        from serving.grpc.guard import RpcGuard
 
-        return (GuardInterceptor(self._guard, self._metrics),)
+        return RpcGuard(self._guard, self._metrics)
 
     def open_paths(self) -> frozenset[str] | None:
         """The paths of REST that need no token; None where none does."""

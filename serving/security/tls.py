@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from google.protobuf import text_format
 
@@ -16,6 +15,9 @@ from serving.errors import StartError
 from serving.protos.pool import POOL
 from serving.protos.ssl_config_pb2 import SSLConfig
 from serving.security.reload import read_text
+
+PROTOCOLS = ("http/1.1", "h2")
+"""What REST and gRPC speak, by the names that TLS has for it."""
 
 _OPTION = "ssl_config_file"
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"|' + r"'(?:[^'\\]|\\.)*'|#[^\n]*", re.DOTALL)
@@ -48,8 +50,7 @@ class TlsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._certificates = read_ssl_config(path)
-        self._current = make_context(self._certificates, path)
-        self._grpc_configuration: Any = None
+        self._current = {name: make_context(self._certificates, path, name) for name in PROTOCOLS}
 
     @property
     def client_verify(self) -> bool:
@@ -68,35 +69,22 @@ class TlsFile:
                 f"`client_verify` can't change while the server runs. Received: {certificates.client_verify}, in "
                 f"{self.path}. Start the server again."
             )
-        self._current = make_context(certificates, self.path)
+        self._current = {name: make_context(certificates, self.path, name) for name in PROTOCOLS}
         self._certificates = certificates
 
-    def context(self) -> ssl.SSLContext:
-        """For a server that is started with one context: it hands every handshake over to the current one."""
-        first = make_context(self._certificates, self.path)
+    def context(self, protocol: str) -> ssl.SSLContext:
+        """For a server that is started with one context: it hands every handshake over to the current one.
+
+        Args:
+            protocol: One of `PROTOCOLS`.
+        """
+        first = make_context(self._certificates, self.path, protocol)
 
         def choose(connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-            connection.context = self._current
+            connection.context = self._current[protocol]
 
         first.sni_callback = choose  # called in every handshake, also of a client that names no server
         return first
-
-    def grpc_credentials(self) -> Any:
-        """For `grpc.aio.Server.add_secure_port`: asks for the current certificates in every handshake."""
-        import grpc
-
-        used: Certificates | None = self._certificates
-
-        def fetch() -> Any:
-            nonlocal used
-            if self._certificates is used:
-                return None  # nothing new
-            used = self._certificates
-            return _grpc_configuration(used)
-
-        return grpc.dynamic_ssl_server_credentials(
-            _grpc_configuration(self._certificates), fetch, require_client_authentication=self.client_verify
-        )
 
 
 def read_ssl_config(path: Path) -> Certificates:
@@ -127,15 +115,20 @@ def read_ssl_config(path: Path) -> Certificates:
     return Certificates(config.server_key, config.server_cert, config.custom_ca, config.client_verify)
 
 
-def make_context(certificates: Certificates, path: Path) -> ssl.SSLContext:
+def make_context(certificates: Certificates, path: Path, protocol: str) -> ssl.SSLContext:
     """A server's context: TLS 1.2 or newer.
+
+    Args:
+        certificates: The server's, and who vouches for its clients.
+        path: Where they are from.
+        protocol: What clients that ask are told is spoken here.
 
     Raises:
         StartError: A certificate or the key can't be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
+    context.set_alpn_protocols([protocol])
     _check_certificates(certificates.server_cert, "server_cert", path)
     _load_key(context, certificates, path)
     if certificates.custom_ca:
@@ -209,10 +202,3 @@ def _on_one_line(match: "re.Match[str]") -> str:
     if text.startswith("#"):
         return text
     return text.replace("\r\n", "\n").replace("\n", "\\n") + "\n" * text.count("\n")
-
-
-def _grpc_configuration(certificates: Certificates) -> Any:
-    import grpc
-
-    pair = (certificates.server_key.encode(), certificates.server_cert.encode())
-    return grpc.ssl_server_certificate_configuration([pair], certificates.custom_ca.encode() or None)

@@ -16,10 +16,10 @@ import httpx
 from google.protobuf.message import Message
 
 from serving.engines.base import Engine
-from serving.grpc.service import add_services
+from serving.grpc.service import Services
 from serving.metrics import Metrics
 from serving.rest.app import create_app
-from tests.serving.grpc.servers import Client
+from tests.serving.grpc.servers import Client, open_http2
 from tests.serving.rest.planes import open_data_plane
 
 Result = TypeVar("Result")
@@ -83,17 +83,10 @@ def open_both(root: Path, *, engine: Engine | None = None, **options: Any) -> It
 async def _serve(root: Path, engine: Engine | None, options: dict[str, Any]) -> Any:
     metrics = Metrics()
     async with open_data_plane(root, metrics, engine=engine, **options) as plane:
-        server = grpc.aio.server()
-        add_services(server, plane, metrics)
-        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
         transport = httpx.ASGITransport(app=create_app(plane, metrics))
-        try:
-            async with (
-                grpc.aio.insecure_channel(address) as channel,
-                httpx.AsyncClient(transport=transport, base_url="http://server") as rest,
-            ):
-                yield Server(asyncio.get_running_loop(), Client(channel, plane, metrics, address), rest)
-        finally:
-            await server.stop(None)
-            await asyncio.sleep(0)
+        async with (
+            open_http2(Services(plane, metrics)) as address,
+            grpc.aio.insecure_channel(address) as channel,
+            httpx.AsyncClient(transport=transport, base_url="http://server") as rest,
+        ):
+            yield Server(asyncio.get_running_loop(), Client(channel, plane, metrics, address), rest)

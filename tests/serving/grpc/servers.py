@@ -1,6 +1,5 @@
 """A real gRPC server over a real data plane, and a small client made from our own messages."""
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +10,9 @@ import numpy as np
 from google.protobuf.message import Message
 
 from serving.data_plane import DataPlane
-from serving.grpc.service import MODEL_SERVICE, PREDICTION_SERVICE, add_services
+from serving.grpc.http2.limits import Limits
+from serving.grpc.http2.server import Http2Server, Listener
+from serving.grpc.service import MODEL_SERVICE, PREDICTION_SERVICE, Services
 from serving.grpc.tensors import decode_tensor, encode_tensor
 from serving.metrics import Metrics
 from serving.protos import (
@@ -22,6 +23,7 @@ from serving.protos import (
     predict_pb2,
     regression_pb2,
 )
+from serving.sockets import reserve
 from tests.serving.rest.planes import open_data_plane
 
 METHODS = {
@@ -69,13 +71,18 @@ async def open_server(root: Path, *, tensor_content: bool = False) -> AsyncItera
     """Serves every model below `root` on a free port."""
     metrics = Metrics()
     async with open_data_plane(root, metrics) as plane:
-        server = grpc.aio.server()
-        add_services(server, plane, metrics, tensor_content=tensor_content)
-        address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
-        await server.start()
-        try:
-            async with grpc.aio.insecure_channel(address) as channel:
-                yield Client(channel, plane, metrics, address)
-        finally:
-            await server.stop(None)
-            await asyncio.sleep(0)
+        services = Services(plane, metrics, tensor_content=tensor_content)
+        async with open_http2(services) as address, grpc.aio.insecure_channel(address) as channel:
+            yield Client(channel, plane, metrics, address)
+
+
+@contextlib.asynccontextmanager
+async def open_http2(services: Any, limits: Limits | None = None) -> AsyncIterator[str]:
+    """The address of a server of these services."""
+    server = Http2Server(services, limits)
+    reserved = reserve("127.0.0.1", 0, "gRPC")
+    await server.start([Listener(reserved)])
+    try:
+        yield f"127.0.0.1:{reserved.getsockname()[1]}"
+    finally:
+        await server.stop(0)

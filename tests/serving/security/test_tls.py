@@ -84,7 +84,7 @@ def test_rest_stays_plain_on_request(tmp_path, authority, certificate, caplog):
 
 
 def test_old_tls_is_refused(tmp_path, authority, certificate):
-    context = TlsFile(write_ssl_config(tmp_path / "ssl", certificate)).context()
+    context = TlsFile(write_ssl_config(tmp_path / "ssl", certificate)).context("h2")
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
 
 

@@ -129,7 +129,7 @@ def test_readiness_fails_first_and_what_is_in_flight_is_answered(options, monkey
 
     async def test():
         async with (
-            running(replace(options, drain_delay_s=0.3)) as server,
+            running(replace(options, drain_delay_s=1.0)) as server,
             rest(options) as client,
             rest(options) as other,
         ):
@@ -144,7 +144,7 @@ def test_readiness_fails_first_and_what_is_in_flight_is_answered(options, monkey
             await asyncio.sleep(0.3)  # longer than the transports take to close
             assert (await other.get("/readyz")).status_code == 503, "the port is still open and says that it won't be"
             assert (await other.get("/healthz")).status_code == 200
-            await asyncio.sleep(0.6)
+            await asyncio.sleep(1.5)
             with pytest.raises(httpx.ConnectError):
                 await httpx.AsyncClient().get(f"http://{HOST}:{options.rest_api_port}/readyz")
             assert not in_flight.done()

@@ -12,7 +12,6 @@ from serving.errors import Code, ServingError
 from serving.manager import ModelManager
 from serving.security.callers import check_signature_scope
 from serving.servable import Servable
-from serving.turns import Turns
 from serving.types import (
     DEFAULT_SIGNATURE,
     EXPLAIN_TARGET_SIGNATURE,
@@ -40,7 +39,6 @@ class DataPlane:
     Attributes:
         administration: See above.
         checks_method_names: See above.
-        turns: How the transports share the event loop.
     """
 
     def __init__(
@@ -55,7 +53,6 @@ class DataPlane:
         self._recorder = recorder
         self.administration = administration or Administration(manager)
         self.checks_method_names = checks_method_names
-        self.turns = Turns()
         self._ready = False
 
     def resolve(self, spec: ModelSpec) -> tuple[ModelSpec, Mapping[str, Signature], Explanation | None]:

@@ -144,7 +144,6 @@ class InferenceProtocolService:
         self, message: messages.ModelInferRequest, timeout_s: float | None, call: Call
     ) -> messages.ModelInferResponse:
         """An inference, or an explanation: see `serving.inference_protocol.inference`."""
-        self._data_plane.turns.note_grpc()
         request = decode_request(message)
         spec = model_spec(
             message.model_name, message.model_version, signature_name=signature_parameter(request.parameters)

@@ -126,7 +126,6 @@ class Service:
         self, request: predict_pb2.PredictRequest, timeout_s: float | None, call: Call
     ) -> predict_pb2.PredictResponse:
         """Named tensors in, named tensors out, of any signature: `explain` and `explain_target` among them."""
-        self._data_plane.turns.note_grpc()
         spec, _ = self._data_plane.signature(_required_spec(request))
         call.answered_by(spec)
         inputs = {name: decode_tensor(tensor, name) for name, tensor in request.inputs.items()}

@@ -146,7 +146,6 @@ class RestApp:
 
             return Reply(encode_json(await answer_admin(self._data_plane, route, scope, receive, self._limits)))
         content = await read_body(receive, scope["headers"], self._limits)
-        await self._data_plane.turns.wait()
         check_depth(content, self._limits.max_json_depth)
         body = Body.parse(content)
         answer = {"explain": self._explain, "classify": self._infer, "regress": self._infer}.get(
@@ -167,7 +166,6 @@ class RestApp:
         if route.action not in INFERENCE:
             return self._v2.answer(route)
         content = await read_body(receive, scope["headers"], self._limits)
-        await self._data_plane.turns.wait()
         return await self._v2.infer(
             route, content, scope["headers"], call=call, guard=lambda answer: unless_left(answer, receive)
         )

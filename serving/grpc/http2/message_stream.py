@@ -69,8 +69,9 @@ class MessageStream(Stream):
     def _on_messages(self) -> None:
         self._wake()
 
-    def _moved(self) -> None:
-        super()._moved()
+    def on_moved(self) -> None:
+        """Some of what waited was sent."""
+        super().on_moved()
         self._wake()
 
     @property

@@ -16,15 +16,13 @@ class StreamOutflow:
     Args:
         stream_id: The stream.
         window: Bytes that the client takes.
-        moved: Called when some of it was sent.
     """
 
-    __slots__ = ("data", "ending", "moved", "queued", "stream_id", "window")
+    __slots__ = ("data", "ending", "queued", "stream_id", "window")
 
-    def __init__(self, stream_id: int, window: int, moved: Callable[[], None]) -> None:
+    def __init__(self, stream_id: int, window: int) -> None:
         self.stream_id = stream_id
         self.window = window
-        self.moved = moved
         self.data = memoryview(b"")
         self.ending = b""
         self.queued = False
@@ -40,6 +38,7 @@ class Outflow:
 
     Args:
         write: Sends bytes that no window counts, at once.
+        moved: Called with a stream's number when some of what waited was sent.
 
     Attributes:
         window: Bytes that the client takes.
@@ -49,8 +48,9 @@ class Outflow:
         num_sent: Frames of calls that were sent.
     """
 
-    def __init__(self, write: Callable[[bytes | memoryview], None]) -> None:
+    def __init__(self, write: Callable[[bytes | memoryview], None], moved: Callable[[int], None]) -> None:
         self.write = write
+        self._moved = moved
         self.window = DEFAULT_WINDOW
         self.initial_window = DEFAULT_WINDOW
         self.max_frame_bytes = MIN_FRAME_BYTES
@@ -96,7 +96,7 @@ class Outflow:
                     self.write(stream.ending)
                     stream.ending = b""
                 stream.queued = False
-                stream.moved()
+                self._moved(stream.stream_id)
             elif self.window <= 0:
                 self._queue.appendleft(stream)
                 return
@@ -171,4 +171,4 @@ class Outflow:
         self.window -= size
         stream.window -= size
         if stream.data:
-            stream.moved()
+            self._moved(stream.stream_id)

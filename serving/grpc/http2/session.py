@@ -77,7 +77,7 @@ class Session:
         self.loop = loop
         self.limits = limits
         self.budget = budget
-        self.outflow = Outflow(write)
+        self.outflow = Outflow(write, self._on_moved)
         self.streams: dict[int, Stream] = {}
         self.last_stream_id = 0
         self.running = 0
@@ -154,6 +154,11 @@ class Session:
         if self.streams.pop(stream.stream_id, None) is not None:
             self._control.earn()
             self._on_end()
+
+    def _on_moved(self, stream_id: int) -> None:
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            stream.on_moved()
 
     def _on_data(self, frame: Frame) -> None:
         size, last = len(frame.payload), bool(frame.flags & END_STREAM)

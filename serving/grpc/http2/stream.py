@@ -81,7 +81,7 @@ class Stream(ABC):
         self, owner: Owner, stream_id: int, head: RequestHead, context: contextvars.Context | None = None
     ) -> None:
         self.stream_id = stream_id
-        self.outflow = StreamOutflow(stream_id, owner.outflow.initial_window, self._moved)
+        self.outflow = StreamOutflow(stream_id, owner.outflow.initial_window)
         self._owner = owner
         self._head = head
         self._context = context
@@ -153,6 +153,12 @@ class Stream(ABC):
         self._uncredited += size
         self._credit()
 
+    def on_moved(self) -> None:
+        """Some of what waited was sent."""
+        self._progress_at = self._owner.loop.time()
+        if self._finished and not self.outflow.busy:
+            self._owner.end(self)
+
     def fail(self, error: ServingError) -> None:
         """Ends the call with a status, and whatever runs for it."""
         if self._finished:
@@ -192,8 +198,10 @@ class Stream(ABC):
 
     def _run(self) -> None:
         self._owner.running += 1
-        # With a context of its own the task sees what was noted for this call and no other.
-        self._task = self._owner.loop.create_task(self._guarded(), context=self._context)
+        # With a context of its own the task sees what was noted for this call and no other. It comes to hold this
+        # stream, as the task does: a reference back would leave every call to the garbage collector.
+        context, self._context = self._context, None
+        self._task = self._owner.loop.create_task(self._guarded(), context=context)
 
     async def _guarded(self) -> None:
         try:
@@ -207,6 +215,7 @@ class Stream(ABC):
             logger.exception("%s failed", self._head.path)
             self.fail(ServingError(Code.INTERNAL, "The call failed inside the server, whose log says why."))
         finally:
+            self._task = None
             self._owner.running -= 1
 
     async def _take(self) -> bytes:
@@ -237,12 +246,6 @@ class Stream(ABC):
             ending += reset_frame(self.stream_id, ErrorCode.NO_ERROR)  # there is no use in sending the rest
         self._owner.outflow.send(self.outflow, head, data, ending)
         if not self.outflow.busy:
-            self._owner.end(self)
-
-    def _moved(self) -> None:
-        """Some of what waited was sent."""
-        self._progress_at = self._owner.loop.time()
-        if self._finished and not self.outflow.busy:
             self._owner.end(self)
 
     def _expire(self) -> None:

@@ -53,13 +53,13 @@ class Client:
 @given(steps=STEPS)
 def test_windows_are_kept_and_everything_arrives_in_the_end(steps: list[tuple[str, int]]) -> None:
     client = Client()
-    outflow = Outflow(client.take)
+    outflow = Outflow(client.take, lambda _: None)
     streams: list[StreamOutflow] = []
     sent: dict[int, bytes] = {}
     ending = b"\0\0\0\x09\4"  # an empty CONTINUATION stands for the trailers
     for step, amount in steps:
         if step == "send":
-            stream = StreamOutflow(2 * len(streams) + 1, outflow.initial_window, lambda: None)
+            stream = StreamOutflow(2 * len(streams) + 1, outflow.initial_window)
             streams.append(stream)
             client.windows[stream.stream_id] = client.initial
             client.received[stream.stream_id] = b""
@@ -96,8 +96,8 @@ def test_windows_are_kept_and_everything_arrives_in_the_end(steps: list[tuple[st
 
 def test_streams_take_turns() -> None:
     client = Client()
-    outflow = Outflow(client.take)
-    streams = [StreamOutflow(number, 1 << 20, lambda: None) for number in (1, 3)]
+    outflow = Outflow(client.take, lambda _: None)
+    streams = [StreamOutflow(number, 1 << 20) for number in (1, 3)]
     for stream in streams:
         outflow.send(stream, b"", bytes(100_000), b"")
     client.buffer = b""
@@ -107,8 +107,8 @@ def test_streams_take_turns() -> None:
 
 def test_what_is_dropped_is_not_sent() -> None:
     client = Client()
-    outflow = Outflow(client.take)
-    stream = StreamOutflow(1, 10, lambda: None)
+    outflow = Outflow(client.take, lambda _: None)
+    stream = StreamOutflow(1, 10)
     outflow.send(stream, b"", bytes(20), b"ending")
     outflow.drop(stream)
     client.buffer = b""

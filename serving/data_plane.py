@@ -148,6 +148,10 @@ class DataPlane:
         """
         return self._manager.status(name, version)
 
+    def serves(self, name: str) -> bool:
+        """Whether a model of this name is to be served, loaded or not."""
+        return self._manager.config(name) is not None
+
     def models(self) -> list[ModelStatus]:
         """Every model that is or was served."""
         return self._manager.statuses()

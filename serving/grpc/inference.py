@@ -65,6 +65,7 @@ class InferenceRpcs:
         questions = [
             Question(task.model_spec.name, task.model_spec.signature_name, task.method_name) for task in request.tasks
         ]
+        call.asks(self._data_plane, first.name)
         spec, tasks = find_tasks(self._data_plane, first, questions)
         call.answered_by(spec)
         examples = read_input(request.input)
@@ -83,7 +84,9 @@ class InferenceRpcs:
     ) -> tuple[ModelSpec, Result]:
         if not request.HasField("model_spec"):
             raise invalid_argument("Missing ModelSpec")
-        spec, task = find_task(self._data_plane, model_spec_from_proto(request.model_spec), method)
+        asked = model_spec_from_proto(request.model_spec)
+        call.asks(self._data_plane, asked.name)
+        spec, task = find_task(self._data_plane, asked, method)
         call.answered_by(spec)
         return spec, await infer(self._data_plane, spec, task, read_input(request.input), timeout_s=timeout_s)
 

@@ -148,6 +148,7 @@ class InferenceProtocolService:
         spec = model_spec(
             message.model_name, message.model_version, signature_name=signature_parameter(request.parameters)
         )
+        call.asks(self._data_plane, spec.name)
         spec, _ = find_signature(self._data_plane, spec)
         call.answered_by(spec)
         reply = await infer(self._data_plane, spec, request, timeout_s=timeout_s)

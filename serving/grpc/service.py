@@ -126,7 +126,9 @@ class Service:
         self, request: predict_pb2.PredictRequest, timeout_s: float | None, call: Call
     ) -> predict_pb2.PredictResponse:
         """Named tensors in, named tensors out, of any signature: `explain` and `explain_target` among them."""
-        spec, _ = self._data_plane.signature(_required_spec(request))
+        asked = _required_spec(request)
+        call.asks(self._data_plane, asked.name)
+        spec, _ = self._data_plane.signature(asked)
         call.answered_by(spec)
         inputs = {name: decode_tensor(tensor, name) for name, tensor in request.inputs.items()}
         prediction = await self._data_plane.predict(
@@ -153,7 +155,9 @@ class Service:
         for field in request.metadata_field:
             if field != "signature_def":
                 raise invalid_argument(f"Metadata field {field} is not supported")
-        spec, signatures, _ = self._data_plane.resolve(_required_spec(request))
+        asked = _required_spec(request)
+        call.asks(self._data_plane, asked.name)
+        spec, signatures, _ = self._data_plane.resolve(asked)
         call.answered_by(spec)
         reply = get_model_metadata_pb2.GetModelMetadataResponse()
         model_spec_to_proto(spec, reply.model_spec, signature_name=False)

@@ -55,6 +55,16 @@ _ELEMENTS: dict[int, _Element] = {
     types_pb2.DT_COMPLEX128: _element(np.complex128, "dcomplex_val", np.float64),
 }
 
+# Quantized and other types that TensorFlow reads and NumPy has no array of. References, handles and numbers that stand
+# for no type TensorFlow can't read either.
+_WITHOUT_NUMPY = frozenset(
+    number
+    for name, number in types_pb2.DataType.items()
+    if number not in _ELEMENTS
+    and not name.endswith("_REF")
+    and name not in {"DT_INVALID", "DT_RESOURCE", "DT_VARIANT", "DT_STRING", "DT_BFLOAT16"}
+)
+
 # Types whose typed field holds exactly the bytes of the array, behind a tag and a length: protobuf then copies them in
 # one piece, 40 times faster than element by element. A bool is a varint of one byte.
 _PACKED_AS_BYTES: dict[int, bytes] = {
@@ -132,13 +142,12 @@ def _find_element(number: int, name: str) -> _Element:
     if number == types_pb2.DT_BFLOAT16:
         return _bfloat16()
     element = _ELEMENTS.get(number)
-    if element is None and number in (types_pb2.DT_INVALID, types_pb2.DT_RESOURCE, types_pb2.DT_VARIANT):
+    if element is None and number not in _WITHOUT_NUMPY:
         raise _parsing_error(name)
     if element is None:
-        shown = type_name(number) if number in types_pb2.DataType.values() else number
         raise ServingError(
             Code.UNIMPLEMENTED,
-            f"Input '{name}': no array of type {shown} exists here. Expected one of "
+            f"Input '{name}': no array of type {type_name(number)} exists here. Expected one of "
             f"{', '.join(type_name(known) for known in _ELEMENTS)}, DT_STRING.",
         )
     return element

@@ -15,6 +15,7 @@ from serving.request_context import Headers, begin_request
 from serving.types import ModelSpec
 
 if TYPE_CHECKING:
+    from serving.data_plane import DataPlane
     from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,10 @@ class Call:
     model: str = ""
     version: int | None = None
     signature: str = ""
+
+    def asks(self, data_plane: "DataPlane", name: str) -> None:
+        """Notes which model the request is for, if it is served: of other names there is no end."""
+        self.model = name if data_plane.serves(name) else ""
 
     def answered_by(self, spec: ModelSpec) -> None:
         """Notes which model, version and signature the request has reached."""

@@ -316,10 +316,13 @@ def test_requests_are_counted_by_what_they_were_for(models: Path) -> None:
         await client.predict({"x": X}, name="dense", signature_name="explain")
         with pytest.raises(grpc.aio.AioRpcError):
             await client.predict({"x": X}, name="made-up-by-the-client")
+        with pytest.raises(grpc.aio.AioRpcError):
+            await client.predict({"x": X}, name="dense", signature_name="no-such-signature")
         return client.metrics.expose().decode()
 
     text = with_server(models, check)
     counted = [line for line in text.splitlines() if line.startswith("whyserve_requests_total")]
     assert any('model="dense"' in line and 'signature="explain"' in line and 'code="OK"' in line for line in counted)
     assert any('model=""' in line and 'code="NOT_FOUND"' in line for line in counted)
+    assert any('model="dense"' in line and 'code="FAILED_PRECONDITION"' in line for line in counted)
     assert "made-up-by-the-client" not in text

@@ -141,8 +141,13 @@ def test_types_that_numpy_lacks_are_named() -> None:
         ServingError, match=r"Input 'x': no array of type DT_QINT8 exists here\. Expected one of DT_FLOAT"
     ):
         decode_tensor(tensor(types_pb2.DT_QINT8, (1,), int_val=[1]), "x")
-    with pytest.raises(ServingError, match="no array of type 999"):
-        decode_tensor(TensorProto.FromString(b"\x08\xe7\x07"), "x")
+
+
+@pytest.mark.parametrize("number", [b"\xe7\x07", b"\x65", b"\x14"], ids=["no type", "a reference", "a handle"])
+def test_what_is_no_type_of_a_value_is_no_tensor(number: bytes) -> None:
+    with pytest.raises(ServingError, match="tensor parsing error: x") as caught:
+        decode_tensor(TensorProto.FromString(b"\x08" + number), "x")
+    assert caught.value.code is Code.INVALID_ARGUMENT
 
 
 def test_bfloat16_is_read_from_its_bits() -> None:

@@ -149,8 +149,10 @@ def input_names(model: keras.Model) -> list[str]:
 
 
 def output_names(model: keras.Model) -> list[str]:
-    """The names that the model's outputs have, in order: those of the layers that return them."""
-    return _unique([_tensor_name(tensor) for tensor in model.outputs])
+    """The names that the model's outputs have, in order: keys of a dict, or those of the layers that return them."""
+    found = keras.tree.flatten_with_path(getattr(model, "_outputs_struct", model.outputs))
+    keys = ["_".join(key for key in path if isinstance(key, str)) for path, _ in found]
+    return _unique([_cleaned(key) or _tensor_name(tensor) for key, (_, tensor) in zip(keys, found, strict=True)])
 
 
 def call_by_name(model: keras.Model, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -167,7 +169,10 @@ def call_by_name(model: keras.Model, inputs: Mapping[str, tf.Tensor]) -> dict[st
 
 def _tensor_name(tensor: keras.KerasTensor) -> str:
     history = getattr(tensor, "_keras_history", None)
-    name = history.operation.name if history is not None else tensor.name
+    return _cleaned(history.operation.name if history is not None else tensor.name)
+
+
+def _cleaned(name: str) -> str:
     return name.replace("/", "_").replace(":", "_")
 
 

@@ -104,6 +104,19 @@ def test_the_named_output_is_explained_and_all_are_returned(output, targets):
     np.testing.assert_allclose(result["relevance"], expected, rtol=1e-12)
 
 
+def test_outputs_of_a_dict_are_named_by_its_keys():
+    with double():
+        x = keras.Input((4,), name="row", dtype="float64")
+        built = keras.Model(x, {"kind": layers.Dense(3)(x), "age": layers.Dense(1)(x)})
+    for model in (built, keras.Model.from_config(built.get_config())):  # as it is after saving
+        explainer = build_explainer(model, output="kind", composite="epsilon")
+        assert (explainer.outputs, explainer.num_targets) == (["age", "kind"], 3)
+        values = signal(2, 4)
+        result, expected = call(explainer, {"row": values}), model(values)
+        for name in ("age", "kind"):
+            np.testing.assert_allclose(result[name], expected[name], rtol=1e-12)
+
+
 def test_an_output_that_no_input_reaches_or_that_is_no_number_is_refused():
     model = functional(lambda x: ops.argmax(layers.Dense(3)(x), axis=-1), (4,))
     with pytest.raises(OutputError, match=r"Expected an output of floating numbers.*Received: int"):

@@ -20,8 +20,8 @@ class UnsupportedOperationError(ExplainError):
         super().__init__(
             f"No relevance rule for operation '{operation}' (layer '{layer}'). "
             + (f"{reason} " if reason else "")
-            + f"Register one with `explain.operations.register('{operation}')`, or export without explanations "
-            "(`--no-explain`)."
+            + ("Export" if reason else f"Register one with `explain.operations.register('{operation}')`, or export")
+            + " without explanations (`--no-explain`)."
         )
 
 

@@ -141,6 +141,13 @@ def test_an_operation_without_a_rule_is_refused_with_layer_type_and_the_way_out(
     assert isinstance(refusal.value, ExplainError)
 
 
+def test_a_refusal_with_a_reason_names_no_rule_to_register():
+    assert str(UnsupportedOperationError("While", "steps", "It belongs to a loop.")) == (
+        "No relevance rule for operation 'While' (layer 'steps'). It belongs to a loop. "
+        "Export without explanations (`--no-explain`)."
+    )
+
+
 def test_an_operation_that_the_output_does_not_need_is_not_refused():
     def build(x):
         return [layers.Dense(2, name="scores")(x), layers.Dense(1, name="odd")(ops.cumprod(x, axis=1))]

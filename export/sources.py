@@ -1,6 +1,7 @@
 """Where a model comes from: a run folder of `whyserve train`, or any `.keras` file."""
 
 import json
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ RUN_FILE = "run.json"
 METRICS_FILE = "metrics.json"
 SAMPLES_FILE = "samples.npz"
 
+# How Keras 3.15 says it, before a page of the model's configuration.
+_UNKNOWN_CLASS = re.compile(r"Could not locate (?:class|function) '([^']*)'")
 _ARCHIVE_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 
 
@@ -174,9 +177,9 @@ def _load(path: Path) -> object:
     try:
         return keras.saving.load_model(path, compile=False, safe_mode=True)
     except (ValueError, TypeError, KeyError, AttributeError, ImportError, OSError, RuntimeError) as error:
-        if "custom_object" in str(error) or "Could not locate class" in str(error):
+        if unknown := _UNKNOWN_CLASS.search(str(error)):
             raise SourceError(
-                f"{path} names a class that isn't registered here: {error} Import the module that registers it "
-                "(`@keras.saving.register_keras_serializable`) before exporting."
+                f"{path} names a class that isn't registered here: {unknown[1]!r}. Name the module that registers it "
+                "(`@keras.saving.register_keras_serializable`): `--import MODULE`; from Python, import it first."
             ) from error
         raise SourceError(f"Keras can't load {path}: {type(error).__name__}: {error}") from error

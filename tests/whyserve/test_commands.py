@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 
-from tests.whyserve.conftest import run_whyserve
+from tests.whyserve.conftest import ROOT, run_whyserve
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +63,41 @@ def test_export_of_a_missing_file_fails_with_one_message(tmp_path):
     assert "missing.keras" in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "repository" / "x").exists()
+
+
+OWN_LAYER = """
+import keras
+
+@keras.saving.register_keras_serializable(package="own")
+class Twice(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+"""
+SAVED = """
+import keras, own_layers
+keras.Sequential([keras.Input((3,), name="x"), own_layers.Twice(), keras.layers.Dense(2)]).save("own.keras")
+"""
+
+
+def test_a_model_with_layers_of_its_own_is_exported_with_their_module(tmp_path):
+    (tmp_path / "own_layers.py").write_text(OWN_LAYER)
+    subprocess.run([sys.executable, "-c", SAVED], cwd=tmp_path, check=True, capture_output=True)
+    arguments = ("export", "own.keras", "--repository", "repository", "--name", "own")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    def export(*options):
+        command = [sys.executable, "-P", "-m", "whyserve", *arguments, *options]  # -P: as the installed command, no ''
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    refused = export()
+    assert (refused.returncode, "isn't registered here: 'Twice'" in refused.stderr) == (1, True)
+    assert "--import MODULE" in refused.stderr
+    missing = export("--import", "own_layers.py")
+    assert missing.returncode == 1
+    assert "Received: --import own_layers.py (No module named" in missing.stderr
+    done = export("--import", "own_layers")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert (tmp_path / "repository" / "own" / "1" / "explain.onnx").is_file()
 
 
 def test_verify_shows_the_accounts_of_every_layer(repository):

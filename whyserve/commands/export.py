@@ -1,5 +1,8 @@
 """`whyserve export`."""
 
+import importlib
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,7 @@ EXAMPLES = (
     "whyserve export runs/digits --repository models_repo --name digits",
     "whyserve export my_model.keras --repository models_repo --name mine --composite epsilon_plus",
     "whyserve export my_model.keras --repository models_repo --name mine --relevance-at block_3 --relevance-at block_5",
+    "whyserve export my_model.keras --repository models_repo --name mine --import my_layers",
     "whyserve export reviews.keras --repository models_repo --name reviews --vocabulary words.txt",
 )
 
@@ -66,6 +70,14 @@ EXAMPLES = (
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The words of the model's token ids, a line each, id 0 first; the bundle keeps them for `explain --text`.",
 )
+@click.option(
+    "--import",
+    "modules",
+    metavar="MODULE",
+    multiple=True,
+    help="Import this module first, from the current folder or PYTHONPATH: it registers the model's own layers "
+    "(@keras.saving.register_keras_serializable); may be given several times.",
+)
 @click.option("--no-explain", is_flag=True, help="Export predictions only.")
 @json_option
 def command(
@@ -84,6 +96,7 @@ def command(
     layers: tuple[str, ...],
     samples: Path | None,
     vocabulary: Path | None,
+    modules: tuple[str, ...],
     no_explain: bool,
     as_json: bool,
 ) -> None:
@@ -96,6 +109,7 @@ def command(
             f"Expected a run folder of `whyserve train` or a .keras file. Received: {source}, which isn't there"
         )
 
+    _import(modules)
     from export.bundle import export_bundle
 
     bundle = export_bundle(
@@ -123,6 +137,20 @@ def command(
     progress(
         f"Serve it: whyserve serve --rest_api_port=8501 --model_name={name} --model_base_path={bundle.parent.resolve()}"
     )
+
+
+def _import(modules: Sequence[str]) -> None:
+    """Imports modules by name; those of the current folder are found, as by `python -m`."""
+    if modules:
+        sys.path.insert(0, str(Path.cwd()))
+    for name in modules:
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise CommandError(
+                f"Expected a module in the current folder or on PYTHONPATH, by its name in Python (my_layers, not "
+                f"my_layers.py). Received: --import {name} ({error})"
+            ) from error
 
 
 def _composite(name_or_file: str | None) -> Any:

@@ -8,14 +8,16 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.func_graph import func_graph_from_py_func
 
+from explain.assignment import assign, weighted_layers
+from explain.attention import attention_layers
 from explain.composites import Composite
 from explain.conservation import Audit, total
 from explain.constants import DerivedConstants
-from explain.errors import OutputError
+from explain.errors import CompositeError, OutputError
 from explain.inner import layer_outputs, relevance_at
 from explain.linear_map import AffineMap
 from explain.named_composites import default_composite, named_composite
-from explain.propagation import Walk, affine_maps, assign
+from explain.propagation import Walk, affine_maps
 from explain.relevance import Relevance, widen
 from explain.rules import DEFAULT_EPSILON
 from explain.scores import explained_tensor
@@ -31,11 +33,14 @@ class Explainer:
     Args:
         model: A built Keras model.
         composite: Which rule for which layer, or a composite's name; None chooses by the model's operations.
-        epsilon: Stabiliser, in the units of a layer's output.
-        bias: `absorb`, `ignore` or `share`.
+        epsilon: Stabiliser, in the units of a layer's output; 1e-6 unless given. This and what follows down to `high`
+            belongs to named composites: a `Composite` has its parameters in its rules.
+        bias: `absorb` (unless given), `ignore` or `share`.
         gamma: Of the gamma rule.
         low: Smallest value of the raw input, for composites with `z_box`.
         high: Largest value of it.
+        input_range: Smallest and largest value of the raw input, where they are known; they count where the composite
+            is chosen by the model's operations.
         output: Name of the output to explain; may be None where there is one.
         layers: Names of layers whose outputs' relevance is returned as well.
         try_out: Whether the pass is traced once at once, so that every refusal comes here. Without, what no rule exists
@@ -49,7 +54,9 @@ class Explainer:
             explained, as in regression.
         layer_outputs: For each of `layers` the name under which `explain` returns its relevance.
         num_targets: How many values of that output, without the batch, a target can be; None where it is dynamic.
-        rules: For each layer with weights its rule and parameters, ready for JSON.
+        rules: For each layer with weights its rule and parameters, ready for JSON, in the order of execution.
+        epsilon: Stabiliser of the rules, the largest where they differ.
+        bias: What becomes of biases outside of any layer with weights.
         module: Holds every variable and constant that the traced functions use.
 
     Raises:
@@ -61,11 +68,12 @@ class Explainer:
         model: keras.Model,
         *,
         composite: Composite | str | None = None,
-        epsilon: float = DEFAULT_EPSILON,
-        bias: str = "absorb",
+        epsilon: float | None = None,
+        bias: str | None = None,
         gamma: float | None = None,
         low: float | None = None,
         high: float | None = None,
+        input_range: tuple[float, float] | None = None,
         output: str | None = None,
         layers: Sequence[str] = (),
         try_out: bool = True,
@@ -83,12 +91,16 @@ class Explainer:
         self.module.model = model
         self.module.constants = self._derived
         options = {"epsilon": epsilon, "bias": bias, "gamma": gamma, "low": low, "high": high}
+        given = {name: value for name, value in options.items() if value is not None}
+        self._input_range = input_range
         self.rules: list[dict[str, Any]] = []
+        self.epsilon = given.get("epsilon", DEFAULT_EPSILON)
         self.num_targets: int | None = None
         self.explained = "output"
-        self._composite = self._look(composite, options, try_out=try_out)
+        self._composite = self._look(composite, given, try_out=try_out)
         self.composite = self._composite.name
         self.composite_reason = self._composite.reason or "asked for"
+        self.bias = self._composite.bias
 
     def predict(self, inputs: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The model's outputs by name."""
@@ -173,13 +185,13 @@ class Explainer:
         def look(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             trace = trace_model(self._model, inputs, self._derived)
             maps = affine_maps(trace)
-            calls = trace.recurrent
-            resolved = _resolved(composite, {node.kind for node in maps.values()}, options)
-            resolved.check_layers([*(m.layer for m in maps.values()), *(c.layer for c in calls.values())])
+            layers = weighted_layers(trace, maps)
+            resolved = self._resolve(composite, options, {layer.kind for layer in layers.values()}, trace)
+            resolved.check_layers(layers.values())
             chosen.append(resolved)
             rules = assign(trace, maps, resolved)
-            self.rules = [_described(maps[name].layer, maps[name].linear.op.type, rules[name]) for name in maps]
-            self.rules += [_described(call.layer, call.kind, rules[name]) for name, call in calls.items()]
+            self.epsilon = max((rule.epsilon for rule in rules.values()), default=self.epsilon)
+            self.rules = [_described(layers[name].name, _operation(name, trace, maps), rules[name]) for name in rules]
             explained = trace.outputs[self.explained_output]
             logits = explained_tensor(explained, trace)
             self.explained = "output" if logits is explained else "logit"
@@ -194,16 +206,34 @@ class Explainer:
         func_graph_from_py_func("look", look, args=(self.inputs,), kwargs={})
         return chosen[0]
 
+    def _resolve(
+        self, composite: Composite | str | None, options: dict[str, Any], kinds: set[str], trace: Trace
+    ) -> Composite:
+        """The composite that was asked for, with the options that were given, or the model's default."""
+        if isinstance(composite, str):
+            return named_composite(composite, **options)
+        if composite is None:
+            attention = attention_layers(trace)
+            return default_composite(kinds, attention=attention, input_range=self._input_range, **options)
+        if options:
+            raise CompositeError(
+                f"A composite of one's own has its parameters in its rules, and `bias` beside them. Received: "
+                f"{', '.join(f'{name}={value!r}' for name, value in options.items())} beside composite "
+                f"'{composite.name}'. Write them into the composite."
+            )
+        return composite
+
 
 def build_explainer(
     model: keras.Model,
     *,
     composite: Composite | str | None = None,
-    epsilon: float = DEFAULT_EPSILON,
-    bias: str = "absorb",
+    epsilon: float | None = None,
+    bias: str | None = None,
     gamma: float | None = None,
     low: float | None = None,
     high: float | None = None,
+    input_range: tuple[float, float] | None = None,
     output: str | None = None,
     layers: Sequence[str] = (),
     try_out: bool = True,
@@ -217,16 +247,11 @@ def build_explainer(
         gamma=gamma,
         low=low,
         high=high,
+        input_range=input_range,
         output=output,
         layers=layers,
         try_out=try_out,
     )
-
-
-def _resolved(composite: Composite | str | None, kinds: set[str], options: dict[str, Any]) -> Composite:
-    if isinstance(composite, Composite):
-        return composite
-    return default_composite(kinds, **options) if composite is None else named_composite(composite, **options)
 
 
 def _per_example(scores: tf.Tensor) -> tf.Tensor:
@@ -237,6 +262,11 @@ def _per_example(scores: tf.Tensor) -> tf.Tensor:
 def _public(dtype: tf.DType) -> tf.DType:
     """Relevance leaves as float32; a float64 model keeps its precision."""
     return dtype if dtype == tf.float64 else tf.float32
+
+
+def _operation(name: str, trace: Trace, maps: dict[str, AffineMap]) -> str:
+    """What a layer with weights computes: the type of its operation, or the kind of a recurrent layer."""
+    return str(maps[name].linear.op.type) if name in maps else trace.recurrent[name].kind
 
 
 def _described(layer: str, operation: str, rule: Any) -> dict[str, Any]:

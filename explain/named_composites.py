@@ -1,6 +1,6 @@
 """Composites by name, as zennit defines them (Anders et al. 2026), and which of them is a model's default."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -12,23 +12,29 @@ from explain.rules import DEFAULT_EPSILON, RULES, Parameter, Rule
 @final
 @dataclass(frozen=True)
 class _Line:
-    """One line of a named composite: a rule for layers of a kind (any: None), maybe first ones only."""
+    """One line of a named composite: a rule for layers of some kinds (any: none given), maybe first ones only."""
 
     rule: str
-    kind: str | None = None
+    kinds: frozenset[str] = frozenset()
     first: bool = False
 
 
+_CONVOLUTION = frozenset({"convolution"})
+_AFFINE = frozenset({"dense", "convolution"})
 # By zennit's definitions: `flat` is for the first layer with weights, `z_box` for a first convolution.
 _NAMED: Mapping[str, tuple[_Line, ...]] = {
     "epsilon": (_Line("epsilon"),),
-    "epsilon_plus": (_Line("z_plus", "convolution"), _Line("epsilon")),
-    "epsilon_plus_flat": (_Line("flat", first=True), _Line("z_plus", "convolution"), _Line("epsilon")),
-    "epsilon_alpha2_beta1": (_Line("alpha_beta", "convolution"), _Line("epsilon")),
-    "epsilon_alpha2_beta1_flat": (_Line("flat", first=True), _Line("alpha_beta", "convolution"), _Line("epsilon")),
+    "epsilon_plus": (_Line("z_plus", _CONVOLUTION), _Line("epsilon")),
+    "epsilon_plus_flat": (_Line("flat", _AFFINE, first=True), _Line("z_plus", _CONVOLUTION), _Line("epsilon")),
+    "epsilon_alpha2_beta1": (_Line("alpha_beta", _CONVOLUTION), _Line("epsilon")),
+    "epsilon_alpha2_beta1_flat": (
+        _Line("flat", _AFFINE, first=True),
+        _Line("alpha_beta", _CONVOLUTION),
+        _Line("epsilon"),
+    ),
     "epsilon_gamma_box": (
-        _Line("z_box", "convolution", first=True),
-        _Line("gamma", "convolution"),
+        _Line("z_box", _CONVOLUTION, first=True),
+        _Line("gamma", _CONVOLUTION),
         _Line("epsilon"),
     ),
     "attnlrp": (_Line("epsilon"),),
@@ -36,6 +42,7 @@ _NAMED: Mapping[str, tuple[_Line, ...]] = {
 }
 _ATTENTION = {"attnlrp": "uniform"}
 COMPOSITES = tuple(_NAMED)
+_MAX_LISTED = 3
 
 
 def named_composite(
@@ -71,34 +78,72 @@ def named_composite(
         takes = RULES[line.rule].parameters
         parameters = {key: value for key, value in given.items() if value is not None and key in takes}
         unused -= takes
-        kinds = frozenset() if line.kind is None else frozenset({line.kind})
-        assignments.append(Assignment(Rule(line.rule, parameters), kinds, first=line.first))
+        assignments.append(Assignment(Rule(line.rule, parameters), line.kinds, first=line.first))
     if unused:
-        raise CompositeError(f"Composite '{name}' has no rule that takes {', '.join(sorted(unused))}. Leave it out.")
-    return Composite(name, tuple(assignments), bias, _ATTENTION.get(name, "gate"), reason)
+        why = f" ({reason})" if reason else ""
+        raise CompositeError(
+            f"Composite '{name}'{why} has no rule that takes {', '.join(sorted(unused))}. Leave it out."
+        )
+    return Composite(name, tuple(assignments), bias, _ATTENTION.get(name, "gate"), reason, for_any_model=True)
 
 
 def default_composite(
-    kinds: set[str], *, low: float | None = None, high: float | None = None, **options: Any
+    kinds: Collection[str],
+    *,
+    attention: Sequence[str] = (),
+    low: float | None = None,
+    high: float | None = None,
+    input_range: tuple[float, float] | None = None,
+    **options: Any,
 ) -> Composite:
-    """The composite that the literature prefers for a model with these kinds of layers.
+    """The composite that the literature prefers for a model with these operations.
+
+    Softmax attention: `attnlrp`, also where a convolution cuts the patches. Achtibat et al. (2024, table 1) find it
+    more faithful in language models than attention taken as a gate (`cp_lrp`), and in vision transformers than what
+    looks at attention alone.
 
     Convolutions: a rule that favours positive contributions, epsilon for the dense layers on top, and `z_box` for the
     first one where the bounds of the input are known (Montavon et al. 2019; Kohlbrenner et al. 2020 find such
     composites the most faithful). `epsilon_gamma_box` is that. Without bounds `epsilon_plus` stands in: it leaves a
-    pixel of value 0 without relevance. Epsilon alone where there is no convolution.
+    pixel of value 0 without relevance.
+
+    Epsilon alone where there is neither.
 
     Args:
         kinds: Kinds of the model's layers with weights.
-        low: Smallest value of the model's raw input, where it is known.
+        attention: Its layers of softmax attention.
+        low: Smallest value of the model's raw input, where it is asked for.
         high: Largest value of it.
+        input_range: Both, where they are known; used only where `low` and `high` are not asked for.
         options: As for `named_composite`.
+
+    Raises:
+        CompositeError: Only one of `low` and `high` is given, or a parameter that no rule of the composite takes.
     """
+    if (low is None) != (high is None):
+        raise CompositeError(
+            f"`low` and `high` go together: the bounds of the model's input. Received: {low=}, {high=}."
+        )
+    chosen = "chosen by the model's operations:"
+    asked = {"low": low, "high": high, **options}
+    if attention:
+        beside = " and convolutions" if "convolution" in kinds else ""
+        reason = (
+            f"{chosen} it has softmax attention{beside} (softmax between two products in {_listed(attention)}), and "
+            "AttnLRP was found more faithful there than attention taken as a gate (Achtibat et al. 2024)"
+        )
+        return named_composite("attnlrp", reason=reason, **asked)
     if "convolution" not in kinds:
-        reason = "chosen by the model's operations: it has no convolutions"
-        return named_composite("epsilon", reason=reason, **options)
-    if low is None or high is None:
-        reason = "chosen by the model's operations: it has convolutions, and the bounds of its input aren't known"
-        return named_composite("epsilon_plus", reason=reason, **options)
-    reason = f"chosen by the model's operations: it has convolutions, and its input lies between {low:g} and {high:g}"
-    return named_composite("epsilon_gamma_box", low=low, high=high, reason=reason, **options)
+        return named_composite("epsilon", reason=f"{chosen} it has no convolutions and no attention", **asked)
+    bounds = input_range if low is None or high is None else (low, high)
+    if bounds is None:
+        reason = f"{chosen} it has convolutions, and the bounds of its input aren't known"
+        return named_composite("epsilon_plus", reason=reason, **asked)
+    reason = f"{chosen} it has convolutions, and its input lies between {bounds[0]:g} and {bounds[1]:g}"
+    return named_composite("epsilon_gamma_box", reason=reason, **{**asked, "low": bounds[0], "high": bounds[1]})
+
+
+def _listed(layers: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(layers) - _MAX_LISTED
+    return ", ".join(layers[:_MAX_LISTED]) + (f" and {more} more" if more > 0 else "")

@@ -7,7 +7,6 @@ from typing import NoReturn, final
 import tensorflow as tf
 
 from explain.canonize import fold
-from explain.composites import Composite
 from explain.conservation import Audit
 from explain.constants import run_operation
 from explain.errors import UnsupportedOperationError
@@ -15,20 +14,10 @@ from explain.linear_map import AffineMap
 from explain.operations import LINEAR_MAPS, PROPAGATE, REASONS
 from explain.operations.activation import ELEMENTWISE
 from explain.operations.signs import is_non_negative
-from explain.recurrent.propagation import propagate, rule_of
+from explain.recurrent.propagation import propagate
 from explain.relevance import Relevance, accumulate, in_dtype_of, in_full, widen
 from explain.rules import Rule
 from explain.trace import Trace
-
-
-@final
-@dataclass(frozen=True)
-class AssignedRule:
-    """Which rule a layer got, for the manifest."""
-
-    layer: str
-    operation: str
-    rule: Rule
 
 
 def affine_maps(trace: Trace) -> dict[str, AffineMap]:
@@ -46,15 +35,7 @@ def affine_maps(trace: Trace) -> dict[str, AffineMap]:
     return maps
 
 
-def assign(trace: Trace, maps: dict[str, AffineMap], composite: Composite) -> dict[str, Rule]:
-    """The composite's rule for each affine map, by its last operation's name, and recurrent layer, by its mark's."""
-    below = _above_a_map(trace, maps)
-    nodes = [(name, node, id(node.input) not in below) for name, node in maps.items()]
-    rules = {name: composite.rule(kind=node.kind, layer=node.layer, first=first) for name, node, first in nodes}
-    return rules | {name: rule_of(call, composite) for name, call in trace.recurrent.items()}
-
-
-def _above_a_map(trace: Trace, maps: dict[str, AffineMap]) -> set[int]:
+def above_a_map(trace: Trace, maps: dict[str, AffineMap]) -> set[int]:
     """The tensors that lie above a layer with weights: what isn't among them is the input, or preprocessing of it."""
     above: set[int] = set()
     inner = {op.name for node in maps.values() for op in node.operations} | trace.recurrent.keys()
@@ -94,7 +75,7 @@ class Walk:
     _absorbed: dict[str, tf.Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._above = _above_a_map(self.trace, self.maps)
+        self._above = above_a_map(self.trace, self.maps)
 
     @property
     def audits(self) -> bool:

@@ -23,6 +23,7 @@ class Trace:
         inputs: The model's inputs by name.
         outputs: The model's outputs by name.
         operations: The operations of the forward pass in the order of execution.
+        layers: The layers and models that each operation was traced in, innermost first, by the operation's name.
         derived: Where the constants of the relevance pass are kept.
         recurrent: Calls of recurrent layers, by the name of the operation that marks what they returned.
         returned: What each call of a layer returned, by the layer's name.
@@ -31,7 +32,7 @@ class Trace:
     inputs: dict[str, tf.Tensor]
     outputs: dict[str, tf.Tensor]
     operations: list[tf.Operation]
-    layers: dict[str, str]
+    layers: dict[str, list[keras.Operation]]
     derived: DerivedConstants
     constants: GraphConstants
     recurrent: Mapping[str, RecurrentCall] = field(default_factory=dict)
@@ -96,7 +97,7 @@ class Trace:
         """
         self.positions[tensor.op.name] = len(self.operations)
         self.operations.append(tensor.op)
-        self.layers[tensor.op.name] = self.layer(like)
+        self.layers[tensor.op.name] = list(self.layers.get(like.name, ()))
         self._signals.add(id(tensor))
         for source in tensor.op.inputs:
             self._consumers.setdefault(id(source), []).append(tensor.op)
@@ -110,7 +111,12 @@ class Trace:
 
     def layer(self, op: tf.Operation) -> str:
         """Name of the innermost layer that the operation was traced in."""
-        return self.layers.get(op.name, op.name)
+        within = self.within(op)
+        return within[0].name if within else op.name
+
+    def within(self, op: tf.Operation) -> Sequence[keras.Operation]:
+        """The layers and models that the operation was traced in, innermost first."""
+        return self.layers.get(op.name, ())
 
 
 def trace_model(model: keras.Model, inputs: Mapping[str, tf.Tensor], derived: DerivedConstants) -> Trace:
@@ -128,7 +134,7 @@ def trace_model(model: keras.Model, inputs: Mapping[str, tf.Tensor], derived: De
         raise RuntimeError("Explanations are traced: call this inside a `tf.function`. Received: an eager call.")
     graph = tf.compat.v1.get_default_graph()
     start = len(graph.get_operations())
-    layers: dict[str, str] = {}
+    layers: dict[str, list[keras.Operation]] = {}
     returned: dict[str, list[object]] = {}
     recorder = Recorder(graph)
     with _noting_layers(model, graph, layers, returned, recorder):
@@ -189,14 +195,14 @@ def _unique(names: list[str]) -> list[str]:
 def _noting_layers(
     model: keras.Model,
     graph: tf.Graph,
-    layers: dict[str, str],
+    layers: dict[str, list[keras.Operation]],
     returned: dict[str, list[object]],
     recorder: Recorder,
 ) -> Iterator[None]:
-    """While a layer's `call` runs, operations that are added to the graph are noted as the innermost layer's."""
+    """While a layer's `call` runs, operations that are added to the graph are noted as the layer's."""
     wrapped = list(_all_operations(model))
     for layer in wrapped:
-        noted = _noting(recorder.wrap(layer, layer.call), layer.name, graph, layers, returned)
+        noted = _noting(recorder.wrap(layer, layer.call), layer, graph, layers, returned)
         object.__setattr__(layer, "call", noted)
     try:
         yield
@@ -218,17 +224,17 @@ def _functions_inlined() -> Iterator[None]:
 
 def _noting(
     call: Callable[..., object],
-    name: str,
+    layer: keras.Operation,
     graph: tf.Graph,
-    layers: dict[str, str],
+    layers: dict[str, list[keras.Operation]],
     returned: dict[str, list[object]],
 ) -> Callable[..., object]:
     def noted(*args: object, **kwargs: object) -> object:
         start = len(graph.get_operations())
         result = call(*args, **kwargs)
         for op in graph.get_operations()[start:]:
-            layers.setdefault(op.name, name)
-        returned.setdefault(name, []).append(result)
+            layers.setdefault(op.name, []).append(layer)
+        returned.setdefault(layer.name, []).append(result)
         return result
 
     return noted

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from explain import ExplainError, build_explainer
-from explain.rules import DEFAULT_EPSILON
 from export import publication
 from export.agreement import check_signatures
 from export.conservation import check_conservation, saved_audit
@@ -52,8 +51,8 @@ def export_bundle(
     version: int | None = None,
     explain: bool = True,
     composite: Any | None = None,
-    epsilon: float = DEFAULT_EPSILON,
-    bias: str = "absorb",
+    epsilon: float | None = None,
+    bias: str | None = None,
     gamma: float | None = None,
     low: float | None = None,
     high: float | None = None,
@@ -72,8 +71,8 @@ def export_bundle(
         version: Its version; the next free one by default.
         explain: Whether to export the explain signatures.
         composite: Which rules explain it, a name or a `Composite`; chosen by the model's operations by default.
-        epsilon: Stabilizer of the rules.
-        bias: What becomes of the biases' share: `absorb`, `ignore` or `share`.
+        epsilon: Stabilizer of the rules of a named composite, 1e-6 unless given.
+        bias: What becomes of the biases' share: `absorb` (unless given), `ignore` or `share`.
         gamma: Of the rule `gamma`, 0.25 unless given.
         low: Smallest value of the model's raw input, for composites with the rule `z_box`; a run folder knows it.
         high: Largest value of it.
@@ -129,7 +128,7 @@ def _load(path: Path, samples: Path | None, options: dict[str, Any] | None, prog
     chosen = read_samples(given, *origin) if given else generated_samples(*origin)
     explainer = None
     if options is not None:
-        options = _with_bounds(options, source)
+        options = {**options, "input_range": source.input_range}
         progress("deriving the relevance pass")
         with _refusals():  # of the model as a whole; of an operation when the signatures are traced
             explainer = build_explainer(source.model, **options, try_out=False)
@@ -145,15 +144,6 @@ def _refusals() -> Iterator[None]:
         text = str(error)
         way_out = "" if "--no-explain" in text else " Or export without explanations (`--no-explain`)."
         raise ExplanationError(f"{text}{way_out}") from error
-
-
-def _with_bounds(options: dict[str, Any], source: Source) -> dict[str, Any]:
-    """The bounds of the input that a run folder knows, where they may decide which composite is chosen."""
-    given = [options[key] for key in ("composite", "low", "high")]
-    if any(value is not None for value in given) or source.input_range is None:
-        return options
-    low, high = source.input_range
-    return {**options, "low": low, "high": high}
 
 
 @dataclass(frozen=True)
@@ -200,7 +190,7 @@ class _Maker:
         predict = entries[PREDICT_SIGNATURE]
         explanation = None
         if explainer is not None:
-            explanation = explanation_entry(explainer, self.model.options, entries[EXPLAIN_SIGNATURE].outputs)
+            explanation = explanation_entry(explainer, entries[EXPLAIN_SIGNATURE].outputs)
         return Manifest(
             name=self.name,
             version=0,

@@ -23,12 +23,11 @@ def signature_entry(name: str, signature: Signature) -> SignatureEntry:
     )
 
 
-def explanation_entry(explainer: Any, options: dict[str, Any], outputs: tuple[TensorEntry, ...]) -> ExplanationEntry:
+def explanation_entry(explainer: Any, outputs: tuple[TensorEntry, ...]) -> ExplanationEntry:
     """How the explain signatures are to be read.
 
     Args:
         explainer: What `explain.build_explainer` returned.
-        options: What it was given.
         outputs: Outputs of the explain signatures.
     """
     names = {tensor.name for tensor in outputs}
@@ -39,8 +38,8 @@ def explanation_entry(explainer: Any, options: dict[str, Any], outputs: tuple[Te
         relevance={name: output for name, output in relevance.items() if output in names},
         composite=explainer.composite,
         reason=explainer.composite_reason,
-        epsilon=options["epsilon"],
-        bias=options["bias"],
+        epsilon=explainer.epsilon,
+        bias=explainer.bias,
         rules=tuple(explainer.rules),
         explained=explainer.explained,
         layers=dict(explainer.layer_outputs),

@@ -125,7 +125,8 @@ def softmax(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") 
     """A softmax within the model, s of scores x: R_x = x (R_s - s sum R_s) (AttnLRP, Prop. 3.1).
 
     From the scores as they are: the rule changes with a constant added to them. Masked scores hold no relevance. Where
-    the softmax is a gate, nothing reaches it.
+    the softmax is a gate, nothing reaches it. It is s linearised, J x + b with b = s (1 - x + sum s x), and b absorbs
+    its part, R_s (1 - x + sum s x), as a bias does.
     """
     relevance = relevances[0]
     if relevance is None:
@@ -134,9 +135,10 @@ def softmax(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") 
     if op.type == "LogSoftmax":
         s = tf.exp(s)
     inner = r - s * tf.reduce_sum(r, axis=-1, keepdims=True)
-    if x.op.type in _SUMS:  # a mask may have been added that is -inf
-        passed = tf.where(s > 0, widen(x), tf.zeros_like(inner)) * inner
-        walk.send(x, Relevance(x, relevance=passed))
+    held = tf.where(s > 0, widen(x), tf.zeros_like(inner))  # a mask may have been added that is -inf
+    walk.absorb(op, bias=r * (1 - held + tf.reduce_sum(s * held, axis=-1, keepdims=True)))
+    if x.op.type in _SUMS:
+        walk.send(x, Relevance(x, relevance=held * inner))
     else:
         walk.send(x, Relevance(x, gradient=inner))
 
@@ -163,12 +165,16 @@ def softmax_in_parts(op: tf.Operation, relevance: Relevance, walk: "Walk") -> No
     source = exponential
     while source.op.type != "Exp":
         source = source.op.inputs[0]
-    x = _before_shift(source.op.inputs[0], walk.trace)
+    scores = _before_shift(source.op.inputs[0], walk.trace)
     s, r = widen(op.outputs[0]), relevance.value()
-    sums = _summed(op.inputs[1], exponential, tf.cast(r, exponential.dtype), walk.trace)
-    inner = tf.reshape(r - s * widen(sums), tf.shape(x))
-    reached = tf.reshape(s > 0, tf.shape(x))
-    walk.send(x, Relevance(x, relevance=tf.where(reached, widen(x), tf.zeros_like(inner)) * inner))
+
+    def summed(values: tf.Tensor) -> tf.Tensor:
+        return widen(_summed(op.inputs[1], exponential, tf.cast(values, exponential.dtype), walk.trace))
+
+    x = tf.where(s > 0, tf.reshape(widen(scores), tf.shape(s)), tf.zeros_like(s))
+    walk.absorb(op, bias=r * (1 - x + summed(s * x)))
+    passed = tf.reshape(x * (r - s * summed(r)), tf.shape(scores))
+    walk.send(scores, Relevance(scores, relevance=passed))
 
 
 def _before_shift(tensor: tf.Tensor, trace: Trace) -> tf.Tensor:

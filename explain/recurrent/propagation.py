@@ -7,34 +7,14 @@ from typing import TYPE_CHECKING, final
 
 import tensorflow as tf
 
-from explain.composites import Composite
-from explain.errors import CompositeError
 from explain.recurrent.cells import FACTORS, Denominators, Factors, States
 from explain.recurrent.recording import RecurrentCall
 from explain.recurrent.scan import scan
 from explain.relevance import Relevance, widen
-from explain.rules import RULES, Rule
+from explain.rules import Rule
 
 if TYPE_CHECKING:
     from explain.propagation import Walk
-
-KIND = "recurrent"  # what a composite's assignments call these layers
-
-
-def rule_of(call: RecurrentCall, composite: Composite) -> Rule:
-    """The composite's rule for a recurrent layer.
-
-    Raises:
-        CompositeError: It isn't the epsilon rule, with whatever stabiliser: no other is defined for the sums of a cell.
-    """
-    rule = composite.rule(kind=KIND, layer=call.layer, first=False)
-    if RULES[rule.name].function is not RULES["epsilon"].function:
-        raise CompositeError(
-            "Recurrent layers take the rule 'epsilon' (Arras et al. 2017) or a case of it, 'zero' or 'norm'. "
-            f"Received: rule '{rule.name}' for "
-            f"layer '{call.layer}' by composite '{composite.name}'. Put an assignment of 'epsilon' to it before that."
-        )
-    return rule
 
 
 def propagate(call: RecurrentCall, received: list[Relevance | None], walk: "Walk", rule: Rule) -> None:

@@ -119,6 +119,13 @@ def register(
     return add
 
 
+def _is_finite_number(value: object) -> bool:
+    """What comes from a file may be of any type."""
+    return (
+        isinstance(value, int | float | np.number) and not isinstance(value, bool) and bool(np.isfinite(float(value)))
+    )
+
+
 @final
 @dataclass(frozen=True)
 class Rule:
@@ -144,7 +151,7 @@ class Rule:
                 f"`bias` must be one of {', '.join(BIAS_MODES)}. Received: bias={self.parameters['bias']!r}."
             )
         for name, value in self.parameters.items():
-            if name != "bias" and (isinstance(value, str | bool) or not np.isfinite(value)):
+            if name != "bias" and not _is_finite_number(value):
                 raise CompositeError(f"`{name}` must be a finite number. Received: {name}={value!r}.")
         if self.epsilon < 0:
             raise CompositeError(f"`epsilon` must not be negative. Received: epsilon={self.parameters['epsilon']!r}.")

@@ -8,7 +8,7 @@ from explain.relevance import Relevance
 from explain.rules.base import Distribution, Settings, register
 
 
-@register("pass", options=())
+@register("pass", options=(), epsilon=0.0)
 def pass_on(node: AffineMap, relevance: Relevance, settings: Settings) -> Distribution:
     """R_i = R_i of the output, element by element, whatever the weights are (zennit's `Pass`). Conserves.
 

@@ -102,9 +102,9 @@ CASES = REGISTERED + FAMILIES
 
 # For each registered rule the test that holds it to an oracle of its own; every engine, the test that serves with it.
 RULES = dict.fromkeys(
-    ("alpha_beta", "epsilon", "flat", "gamma", "w_square", "z_box", "z_plus"),
+    ("alpha_beta", "epsilon", "flat", "gamma", "norm", "w_square", "z_box", "z_plus", "zero"),
     "tests/explain/test_rules.py::test_rule_equals_its_equation_for_inputs_of_any_sign",
-)
+) | {"pass": "tests/explain/test_rules.py::test_pass_hands_relevance_on_as_it_is"}
 ENGINES = {
     "onnxruntime": "tests/conformance/test_exported.py",
     "tensorflow": "tests/conformance/test_exported.py",

@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from tests.explain.running import explain, functional, randomized, signal, worst
+from explain import build_explainer
+from tests.explain.running import call, explain, functional, randomized, signal, worst
 
 IMAGE, SEQUENCE = (8, 8, 4), (12, 3)
 
@@ -133,6 +134,34 @@ def test_blocked_scores_hold_nothing_however_they_are_blocked(form, blocked):
     x = signal(2, 5, 4)
     expected = explain(causal, x, composite="attnlrp", bias="ignore")["relevance"]
     assert worst(explain(model, x, composite="attnlrp", bias="ignore")["relevance"], expected) < 1e-9
+
+
+def scored_by_a_hidden_softmax(x):
+    return layers.Dense(2)(layers.Dense(3, activation="softmax")(layers.Flatten()(x)))
+
+
+def scored_by_attention_written_out(x):
+    scores = ops.matmul(x, ops.transpose(x, (0, 2, 1)))
+    weights = ops.exp(scores - ops.max(scores, axis=-1, keepdims=True))
+    weights = weights / ops.sum(weights, axis=-1, keepdims=True)
+    return layers.Dense(2)(layers.Flatten()(ops.matmul(weights, x)))
+
+
+@pytest.mark.parametrize(
+    ("build", "composite", "operation"),
+    [
+        (scored_by_a_hidden_softmax, "epsilon", "Softmax"),
+        (lambda x: layers.Dense(2)(layers.Flatten()(layers.Attention()([x, x]))), "attnlrp", "Softmax"),
+        (scored_by_attention_written_out, "attnlrp", "RealDiv"),
+    ],
+)
+def test_what_a_softmax_does_not_pass_on_its_linearisation_s_bias_absorbs(build, composite, operation):
+    explainer = build_explainer(functional(build, SEQUENCE), composite=composite)
+    audit = call(explainer, {"x0": signal(3, *SEQUENCE)}, 1, "audit")
+    (step,) = {name.rpartition("/")[0] for name in audit if name.split("/")[2] == operation}
+    out, passed, absorbed = (audit[f"{step}/{what}"] for what in ("relevance_out", "relevance_in", "absorbed_bias"))
+    assert (np.abs(out - passed) > 1e-3).any()
+    np.testing.assert_allclose(passed + absorbed, out, atol=1e-9 * np.abs([out, passed, absorbed]).max())
 
 
 def test_tokens_get_the_sum_over_their_embedding():

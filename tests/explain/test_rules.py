@@ -239,7 +239,7 @@ def test_epsilon_of_a_linear_network_tends_to_weight_times_input():
 def test_rule_is_linear_in_the_relevance():
     model = functional(lambda x: layers.Dense(4)(x), (5,))
     x, r, other = signal(2, 5), signal(2, 4, seed=2), signal(2, 4, seed=3)
-    for name in rules.RULES:
+    for name in SHARING:
         first, second, both = (apply(rule(name), model, x, seed)[0] for seed in (r, other, 2 * r - 3 * other))
         np.testing.assert_allclose(both, 2 * first - 3 * second, rtol=1e-9, atol=1e-9)
 

@@ -234,8 +234,9 @@ def test_refusals_say_why_and_publish_nothing(
     [
         ('[[rules]]\nrule = "magic"\n', r"magic"),
         ('[[rules]]\nrule = "epsilon"\nlayers = ["no_such_layer"]\n', r"no_such_layer"),
+        ('[[rules]]\nrule = "z_plus"\nkinds = ["convolution"]\n[[rules]]\nrule = "epsilon"\n', r"nothing is all that"),
     ],
-    ids=["unknown rule", "no layer"],
+    ids=["unknown rule", "no layer", "no convolution"],
 )
 def test_a_composite_that_does_not_fit_publishes_nothing(composite: str, message: str, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(composite)
@@ -256,8 +257,18 @@ def test_a_composite_that_does_not_fit_publishes_nothing(composite: str, message
         (models.image_model, {"layers": ["convolution"]}, r"crosses. Received: 'convolution', where none arrives"),
         (models.doubled_softmax_model, {}, r"final softmax to come last.*operation 'Mul'.*layer 'softmax'"),
         (models.argmax_model, {}, r"an output of floating numbers.*int64|int32"),
+        (models.unnamed_sequential, {"low": 0.0, "high": 1.0}, r"'epsilon' .* has no rule that takes high, low"),
+        (models.image_model, {"low": 0.0}, r"`low` and `high` go together"),
     ],
-    ids=["output", "unknown layer", "folded layer", "softmax not last", "not floating"],
+    ids=[
+        "output",
+        "unknown layer",
+        "folded layer",
+        "softmax not last",
+        "not floating",
+        "no use for bounds",
+        "one bound",
+    ],
 )
 def test_what_can_not_be_explained_as_asked_publishes_nothing(
     model: Callable[[], keras.Model], options: dict[str, object], message: str, tmp_path: Path
@@ -315,6 +326,34 @@ def test_a_run_folder_knows_the_bounds_that_the_default_composite_needs(run_fold
         "high": 16.0,
     }
     verify_bundle(bundle)
+
+
+@pytest.mark.slow
+def test_a_composite_of_ones_own_is_exported_and_recorded(tmp_path: Path) -> None:
+    names, rules = ("first", "square", "third", "scores"), ("norm", "pass", "epsilon", "zero")
+    chain = [keras.layers.Dense(5, activation="relu", name=name) for name in names[:-1]]
+    model = keras.Sequential([keras.Input((5,), name="x"), *chain, keras.layers.Dense(2, name="scores")])
+    own = "".join(f'[[rules]]\nrule = "{rule}"\nlayers = ["{name}"]\n' for name, rule in zip(names, rules, strict=True))
+    (tmp_path / "mine.toml").write_text(f'bias = "ignore"\n{own}')
+    explanation = load_manifest(exported(model, tmp_path, composite=read_composite(tmp_path / "mine.toml"))).explanation
+    assert explanation is not None
+    assert (explanation.composite, explanation.reason) == ("mine", "asked for by mine.toml")
+    assert (explanation.epsilon, explanation.bias) == (1e-6, "ignore")
+    assert [(rule["layer"], rule["rule"]) for rule in explanation.rules] == list(zip(names, rules, strict=True))
+
+
+@pytest.mark.slow
+def test_the_manifest_says_that_attention_was_seen_and_why_it_decides(tmp_path: Path) -> None:
+    x = keras.Input((4, 6), name="x")
+    pooled = keras.layers.GlobalAveragePooling1D()(keras.layers.MultiHeadAttention(2, 3, name="heads")(x, x))
+    model = keras.Model(x, keras.layers.Dense(2, activation="softmax")(pooled))
+    explanation = load_manifest(exported(model, tmp_path)).explanation
+    assert explanation is not None
+    assert explanation.composite == "attnlrp"
+    assert explanation.reason == (
+        "chosen by the model's operations: it has softmax attention (softmax between two products in heads), and "
+        "AttnLRP was found more faithful there than attention taken as a gate (Achtibat et al. 2024)"
+    )
 
 
 @pytest.mark.slow

@@ -38,16 +38,12 @@ EXAMPLES = (
 @click.option(
     "--epsilon",
     type=click.FloatRange(min=0),
-    default=1e-6,
-    show_default=True,
-    help="Stabiliser of the denominators; 0 for LRP-0.",
+    help="Stabiliser of the denominators, 1e-6 by default; 0 for LRP-0.",
 )
 @click.option(
     "--bias",
     type=click.Choice(["absorb", "ignore", "share"]),
-    default="absorb",
-    show_default=True,
-    help="What becomes of the biases' share of relevance.",
+    help="What becomes of the biases' share of relevance; absorb by default.",
 )
 @click.option("--gamma", type=click.FloatRange(min=0), help="Of the rule gamma; 0.25 by default.")
 @click.option("--low", type=float, help="Smallest value of the raw input, for composites with the rule z_box.")
@@ -87,8 +83,8 @@ def command(
     name: str,
     version: int | None,
     composite: str | None,
-    epsilon: float,
-    bias: str,
+    epsilon: float | None,
+    bias: str | None,
     gamma: float | None,
     low: float | None,
     high: float | None,

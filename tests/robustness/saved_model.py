@@ -1,4 +1,4 @@
-"""Writes the model under attack as a SavedModel; in a process of its own, which keeps TensorFlow out of the tests'."""
+"""Writes SavedModels, the one under attack or a large one, in a process of its own: the tests' has no TensorFlow."""
 
 import sys
 
@@ -19,5 +19,23 @@ def write_saved_model(path: str) -> None:
     tf.saved_model.save(module, path, signatures={"serving_default": predict})
 
 
+def write_large_saved_model(path: str, units: int) -> None:
+    """Writes y = x @ first @ second, whose second kernel has `units` x `units` float32."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.first = tf.Variable(tf.ones((FEATURES, units)))
+    module.second = tf.Variable(tf.ones((units, units)))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, FEATURES], tf.float32, name="x")])
+    def predict(x):
+        return {"y": x @ module.first @ module.second}
+
+    tf.saved_model.save(module, path, signatures={"serving_default": predict})
+
+
 if __name__ == "__main__":
-    write_saved_model(sys.argv[1])
+    if len(sys.argv) > 2:
+        write_large_saved_model(sys.argv[1], int(sys.argv[2]))
+    else:
+        write_saved_model(sys.argv[1])

@@ -31,7 +31,8 @@ def test_at_saturation_every_answer_of_the_measured_time_counts_and_no_other():
     async def measured():
         peer = Peer(answers=10**9)
         async with peer as port:
-            return await generate(plan(port, connections=2, seconds=0.2)), peer.requests
+            load = await generate(plan(port, connections=2, seconds=0.2))
+            return load.figures(), peer.requests
 
     figures, received = asyncio.run(measured())
     assert 0 < figures["requests"] < received  # the warm-up's don't count
@@ -44,7 +45,7 @@ def test_at_a_rate_requests_that_were_due_while_one_was_slow_count_as_late():
     async def measured():
         async with Peer(delay_s=0.3, answers=100) as port:
             # The warm-up takes the slow request: each connection sends one before the measured ones.
-            return await generate(plan(port, connections=1, seconds=0.2, rate_per_s=100.0))
+            return (await generate(plan(port, connections=1, seconds=0.2, rate_per_s=100.0))).figures()
 
     start = time.monotonic()
     figures = asyncio.run(measured())

@@ -57,3 +57,13 @@ def test_no_request_fails_while_versions_are_swapped_and_the_server_drains(repos
     assert report["exit_status"] == 0
     assert len(report["swap_s"]) == 3
     assert {name: api["answered"] > 50 for name, api in report["apis"].items()} == {"rest": True, "grpc": True}
+
+
+@pytest.mark.slow
+def test_latencies_are_measured_while_another_model_comes_and_goes(repository):
+    options = ("--beside", repository / "digits", "--seconds", 0.5, "--rate", 50, "--json")
+    report = json.loads(run_whyserve("rollout", repository / "digits", *options).stdout)
+    assert report["requests"] == 5 * 25
+    assert len(report["load_s"]) >= 5
+    for latencies in (report["quiet"], report["loading"]):
+        assert 0 < latencies["p50_ms"] <= latencies["p99_ms"] <= latencies["max_ms"]

@@ -68,12 +68,27 @@ def make_plan(
     )
 
 
-def generate(plan: Plan) -> dict[str, Any]:
-    """Sends a load from another process; see `whyserve.benchmark.load.generate`.
+def generate(plan: Plan) -> dict[str, float]:
+    """Sends a load from another process; figures as `whyserve.benchmark.load.Load.figures` gives them.
 
     Raises:
         CommandError: A request failed.
     """
+    figures: dict[str, float] = _run(plan)["figures"]
+    return figures
+
+
+def measure_latencies(plan: Plan) -> list[float]:
+    """Sends a load from another process; the latency of each request in seconds.
+
+    Raises:
+        CommandError: A request failed.
+    """
+    latencies: list[float] = _run(plan)["latencies"]
+    return latencies
+
+
+def _run(plan: Plan) -> dict[str, Any]:
     command = [sys.executable, "-m", "whyserve.benchmark.load"]
     result = subprocess.run(
         command,
@@ -85,5 +100,5 @@ def generate(plan: Plan) -> dict[str, Any]:
     )
     if result.returncode != 0:
         raise CommandError(f"The load on {plan.path} failed: {result.stderr.strip().splitlines()[-1]}")
-    figures: dict[str, Any] = json.loads(result.stdout)
-    return figures
+    content: dict[str, Any] = json.loads(result.stdout)
+    return content

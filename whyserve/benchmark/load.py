@@ -71,8 +71,32 @@ class Answer:
     latency: float
 
 
-async def generate(plan: Plan) -> dict[str, float]:
-    """Sends the load; requests per second, latencies, and the share of the time that this process was busy."""
+@dataclass(frozen=True)
+class Load:
+    """What came of a load.
+
+    Attributes:
+        latencies: Of each request that counts, in seconds.
+        requests_per_s: Answers a second.
+        busy: Share of the time that this process was busy.
+    """
+
+    latencies: list[float]
+    requests_per_s: float
+    busy: float
+
+    def figures(self) -> dict[str, float]:
+        """Requests, their rate and latencies."""
+        return {
+            "requests": len(self.latencies),
+            "requests_per_s": self.requests_per_s,
+            "generator_busy": self.busy,
+            **percentiles(self.latencies),
+        }
+
+
+async def generate(plan: Plan) -> Load:
+    """Sends the load."""
     open_connections = open_rest if plan.api == "rest" else open_grpc
     connections = await open_connections(plan)
     send = _send_at_rate if plan.rate_per_s else _saturate
@@ -80,17 +104,13 @@ async def generate(plan: Plan) -> dict[str, float]:
     answers, requests_per_s = await send(connections, plan)
     share = (time.process_time() - busy) / (time.perf_counter() - started)
     await asyncio.gather(*(each.close() for each in connections))
-    return {
-        "requests": len(answers),
-        "requests_per_s": requests_per_s,
-        "generator_busy": share,
-        **percentiles([each.latency for each in answers]),
-    }
+    return Load([each.latency for each in answers], requests_per_s, share)
 
 
 async def _saturate(connections: Sequence[Connection], plan: Plan) -> tuple[list[Answer], float]:
     """Keeps every connection busy from before the measured time until after it: neither has a start or an end in it."""
-    answers: list[Answer] = []
+    await asyncio.gather(*(each.send() for each in connections))
+    answers = [Answer(time.perf_counter(), 0.0)]  # the last of these: it doesn't count, but time may count from it
     begin = time.perf_counter() + _WARM_UP * plan.seconds
     end = begin + plan.seconds
     await asyncio.gather(*(_work_until(end, each, answers) for each in connections))
@@ -197,14 +217,14 @@ def _grpc_connection(channel: Any, path: str, request: bytes) -> Connection:
 
 
 def main() -> int:
-    """Reads the plan, sends the load, writes the figures as JSON."""
+    """Reads the plan, sends the load, writes figures and latencies as JSON."""
     import uvloop
 
     plan = Plan(**json.load(sys.stdin))
     if plan.cores:
         os.sched_setaffinity(0, plan.cores)
-    figures = uvloop.run(generate(plan))
-    json.dump(figures, sys.stdout)
+    load = uvloop.run(generate(plan))
+    json.dump({"figures": load.figures(), "latencies": load.latencies}, sys.stdout)
     return 0
 
 

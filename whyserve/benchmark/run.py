@@ -26,6 +26,8 @@ from whyserve.process import ServerProcess, interruptible
 ENGINES = ("onnxruntime", "tensorflow")
 BATCHES = (1, 8, 32)
 STARTS = 3
+# TensorFlow, on a core that it may have to share with others.
+START_TIMEOUT_S = 240.0
 # The share of the most that it can take at which a server is usually run.
 _USUAL_LOAD = 0.5
 
@@ -87,7 +89,7 @@ class Benchmark:
                     _loaded(engine, self.bundle) as loaded,
                     ServerProcess(model, name, log=log, engine=engine, flags=FLAGS) as server,
                 ):
-                    server.wait_until_available()
+                    server.wait_until_available(START_TIMEOUT_S)
                     times = self._measure_engine(loaded, engine, sample)
                     loads = [one for each in times for one in self._measure_server(server, loaded, each, sample, cores)]
                     latency += self._measure_latency(server, loads, sample, cores)

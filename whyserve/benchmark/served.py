@@ -13,8 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving.batching import BatchLimits
 from serving.types import DEFAULT_SIGNATURE
 from whyserve.benchmark.cores import Cores
-from whyserve.benchmark.generator import VERBS, generate, grpc_plan, make_plan, rest_plan
+from whyserve.benchmark.generator import VERBS, generate, grpc_plan, make_plan, measure_latencies, rest_plan
 from whyserve.benchmark.inputs import rows_of
+from whyserve.benchmark.load import percentiles
 from whyserve.process import ServerProcess
 
 # No load balancer has to notice that this server goes.
@@ -157,10 +158,9 @@ def measure_latency(
     for plan in (rest_plan(server, DEFAULT_SIGNATURE, inputs), grpc_plan(server, DEFAULT_SIGNATURE, inputs)):
         rate = rates_per_s[plan["api"]]
         load = make_plan(plan, connections=RATE_CONNECTIONS, seconds=budget_s, rate_per_s=rate, cores=cores.generator)
-        figures = generate(load)
-        for name in ("requests_per_s", "generator_busy"):
-            figures.pop(name)
-        results.append(Latency(server.engine, len(next(iter(inputs.values()))), plan["api"], rate, **figures))
+        latencies = measure_latencies(load)
+        rows = len(next(iter(inputs.values())))
+        results.append(Latency(server.engine, rows, plan["api"], rate, len(latencies), **percentiles(latencies)))
     return results
 
 

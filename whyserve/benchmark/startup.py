@@ -19,7 +19,7 @@ from whyserve.errors import CommandError
 from whyserve.process import ServerProcess
 
 POLL_S = 0.005
-LOAD_S = 0.3
+LOAD_S = 0.5
 LOAD_CONNECTIONS = 8
 
 
@@ -50,7 +50,7 @@ def measure_start(
         cores: Where the load generator runs.
 
     Returns:
-        The median time; memory of the last start, before and after a third of a second under load.
+        The median time; memory of the last start, before and after half a second under load.
     """
     body = instances(inputs)
     seconds = []

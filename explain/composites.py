@@ -96,6 +96,7 @@ class Composite:
         reason: Why it was chosen, where it was chosen and not asked for.
         structure: `gate` (relevance stays on a graph's nodes) or `share` (its adjacency and the weights of its edges,
             where they are inputs, take half of each product), see `explain.operations.gates`.
+        stabilizer: Of sums, means and products without weights; None: 1e-6, as zennit has it.
         for_any_model: An assignment may match no layer: named composites are written for models of every kind.
     """
 
@@ -105,6 +106,7 @@ class Composite:
     attention: str = "gate"
     reason: str = ""
     structure: str = "gate"
+    stabilizer: float | None = None
     for_any_model: bool = False
 
     def rule(self, layer: WeightedLayer) -> Rule:

@@ -149,6 +149,7 @@ class Explainer:
             composite.attention,
             audit,
             structure=composite.structure,
+            stabilizer=composite.stabilizer,
         )
         scores = _per_example(widen(logits))
         predicted = tf.argmax(scores, axis=-1, output_type=tf.int32)

@@ -16,7 +16,7 @@ from explain.operations.activation import ELEMENTWISE
 from explain.operations.signs import is_non_negative
 from explain.recurrent.propagation import propagate
 from explain.relevance import Relevance, accumulate, in_dtype_of, in_full, widen
-from explain.rules import Rule
+from explain.rules import NORM_EPSILON, Rule
 from explain.trace import Trace
 
 
@@ -59,6 +59,7 @@ class Walk:
         audit: Where accounts are kept, or None.
         passed: Filled by the pass: all relevance that reached a tensor above the inputs, by the tensor's `id`.
         structure: `gate` or `share`: what the adjacency of a graph gets, see `explain.operations.gates`.
+        stabilizer: Of sums, means and products without weights; None: `NORM_EPSILON`.
     """
 
     trace: Trace
@@ -69,6 +70,7 @@ class Walk:
     audit: Audit | None = None
     passed: dict[int, Relevance] = field(default_factory=dict)
     structure: str = "gate"
+    stabilizer: float | None = None
     _pending: dict[int, Relevance] = field(default_factory=dict)
     _above: set[int] = field(default_factory=set)
     _sent: list[Relevance] = field(default_factory=list)
@@ -76,6 +78,11 @@ class Walk:
 
     def __post_init__(self) -> None:
         self._above = above_a_map(self.trace, self.maps)
+
+    @property
+    def norm_epsilon(self) -> float:
+        """The stabiliser of sums, means and products without weights."""
+        return NORM_EPSILON if self.stabilizer is None else self.stabilizer
 
     @property
     def audits(self) -> bool:

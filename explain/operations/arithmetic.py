@@ -17,7 +17,6 @@ from explain.operations.activation import nearest_root, within_activation
 from explain.operations.product import divide, divide_signals, multiply_signals
 from explain.operations.registry import register
 from explain.relevance import Relevance, quotient, scaled, stabilizer, widen
-from explain.rules import NORM_EPSILON
 from explain.trace import Trace
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def _share(op: tf.Operation, relevance: Relevance, walk: "Walk") -> None:
     """R_a = a c with c = R / (y + epsilon s(y)); what isn't a signal is a bias and absorbs b c."""
     y = widen(op.outputs[0] if relevance.rectified is None else relevance.rectified)
     non_negative = relevance.rectified is not None
-    c = quotient(relevance, y, NORM_EPSILON, non_negative=non_negative)
+    c = quotient(relevance, y, walk.norm_epsilon, non_negative=non_negative)
     terms = [term for position in range(len(op.inputs)) for term in _terms(op, position, walk)]
     for tensor, negative in terms:
         if walk.trace.is_signal(tensor):
@@ -59,7 +58,7 @@ def _share(op: tf.Operation, relevance: Relevance, walk: "Walk") -> None:
     if walk.audits:
         constants = [-widen(t) if negative else widen(t) for t, negative in terms if not walk.trace.is_signal(t)]
         bias = tf.add_n([tf.zeros_like(c), *(c * value for value in constants)])
-        walk.absorb(op, bias=bias, stabilizer=c * stabilizer(y, NORM_EPSILON, non_negative=non_negative))
+        walk.absorb(op, bias=bias, stabilizer=c * stabilizer(y, walk.norm_epsilon, non_negative=non_negative))
 
 
 def _terms(op: tf.Operation, position: int, walk: "Walk") -> list[tuple[tf.Tensor, bool]]:

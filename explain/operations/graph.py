@@ -14,7 +14,6 @@ from explain.operations.pooling import TIE_TOLERANCE
 from explain.operations.registry import register
 from explain.operations.shape import route
 from explain.relevance import Relevance, quotient, stabilizer, widen
-from explain.rules import NORM_EPSILON
 
 if TYPE_CHECKING:
     from explain.propagation import Walk
@@ -51,8 +50,8 @@ def segment_sum(op: tf.Operation, relevances: list[Relevance | None], walk: "Wal
         return
     data, ids = op.inputs[0], op.inputs[1]
     y = widen(op.outputs[0])
-    c = quotient(relevance, y, NORM_EPSILON)
-    walk.absorb(op, stabilizer=c * stabilizer(y, NORM_EPSILON))
+    c = quotient(relevance, y, walk.norm_epsilon)
+    walk.absorb(op, stabilizer=c * stabilizer(y, walk.norm_epsilon))
     g = _at(c, ids)
     if op.type == "SegmentMean":
         count = tf.math.segment_sum(tf.ones_like(widen(data)), ids)
@@ -129,6 +128,6 @@ def scatter_update(op: tf.Operation, relevances: list[Relevance | None], walk: "
 def _share(op: tf.Operation, relevance: Relevance, walk: "Walk") -> tf.Tensor:
     """c = R / (y + epsilon s(y))."""
     y = widen(op.outputs[0])
-    c = quotient(relevance, y, NORM_EPSILON)
-    walk.absorb(op, stabilizer=c * stabilizer(y, NORM_EPSILON))
+    c = quotient(relevance, y, walk.norm_epsilon)
+    walk.absorb(op, stabilizer=c * stabilizer(y, walk.norm_epsilon))
     return c

@@ -9,7 +9,6 @@ from explain.operations.embedding import scatter_back
 from explain.operations.registry import register
 from explain.operations.shape import route
 from explain.relevance import Relevance, quotient, stabilizer, widen
-from explain.rules import NORM_EPSILON
 
 if TYPE_CHECKING:
     from explain.propagation import Walk
@@ -33,8 +32,8 @@ def cumulative_sum(op: tf.Operation, relevances: list[Relevance | None], walk: "
         return
     x, axis = op.inputs
     y = widen(op.outputs[0])
-    c = quotient(relevance, y, NORM_EPSILON)
-    walk.absorb(op, stabilizer=c * stabilizer(y, NORM_EPSILON))
+    c = quotient(relevance, y, walk.norm_epsilon)
+    walk.absorb(op, stabilizer=c * stabilizer(y, walk.norm_epsilon))
     exclusive, reverse = op.get_attr("exclusive"), op.get_attr("reverse")
     walk.send(x, Relevance(x, gradient=tf.cumsum(c, axis, exclusive=exclusive, reverse=not reverse)))
 

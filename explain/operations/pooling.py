@@ -14,7 +14,6 @@ import tensorflow as tf
 from explain.operations.registry import register
 from explain.operations.signs import is_non_negative
 from explain.relevance import Relevance, quotient, stabilizer, widen
-from explain.rules import NORM_EPSILON
 from explain.windows import Windows, read_offset, scatter_windows, spatial_sizes
 
 if TYPE_CHECKING:
@@ -175,8 +174,8 @@ def average_pool(op: tf.Operation, relevances: list[Relevance | None], walk: "Wa
         return
     x, z = widen(op.inputs[0]), widen(op.outputs[0])
     windows = _windows(op)
-    c = quotient(relevance, z, NORM_EPSILON)
-    walk.absorb(op, stabilizer=c * stabilizer(z, NORM_EPSILON))
+    c = quotient(relevance, z, walk.norm_epsilon)
+    walk.absorb(op, stabilizer=c * stabilizer(z, walk.norm_epsilon))
     sizes = spatial_sizes(x)
     if _tiles(windows, x):
         count = float(np.prod(windows.sizes))
@@ -207,8 +206,8 @@ def mean(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> 
     axes = walk.trace.value(op.inputs[1])
     known = op.type == "Mean" and not _unknown(x, axes)
     count = _elements_of(x, axes) if known else 1.0
-    c = quotient(relevance, z, NORM_EPSILON, count=count)
-    walk.absorb(op, stabilizer=c * count * stabilizer(z, NORM_EPSILON))
+    c = quotient(relevance, z, walk.norm_epsilon, count=count)
+    walk.absorb(op, stabilizer=c * count * stabilizer(z, walk.norm_epsilon))
     kept = _restore_axes(c, x, axes, keep_dims=op.get_attr("keep_dims"))
     if op.type == "Mean" and not known:
         kept = kept * (tf.cast(tf.size(z), c.dtype) / tf.cast(tf.size(x), c.dtype))

@@ -22,7 +22,6 @@ from explain.constants import run_operation
 from explain.operations.gates import SUMS, is_exponential, is_structure, takes_nothing
 from explain.operations.registry import register
 from explain.relevance import Relevance, quotient, stabilizer, widen
-from explain.rules import NORM_EPSILON
 from explain.trace import Trace
 
 if TYPE_CHECKING:
@@ -103,8 +102,8 @@ def takers(op: tf.Operation, walk: "Walk", positions: Sequence[int] = (0, 1)) ->
 def share_product(op: tf.Operation, relevance: Relevance, count: int, walk: "Walk") -> tf.Tensor:
     """c / n with c = R / (Y + epsilon s(Y)), for a product that n factors take relevance of."""
     y = widen(op.outputs[0])
-    share = quotient(relevance, y, NORM_EPSILON, count=count)
-    walk.absorb(op, stabilizer=share * count * stabilizer(y, NORM_EPSILON))
+    share = quotient(relevance, y, walk.norm_epsilon, count=count)
+    walk.absorb(op, stabilizer=share * count * stabilizer(y, walk.norm_epsilon))
     return share
 
 

@@ -8,7 +8,6 @@ import tensorflow as tf
 from explain.constants import run_operation
 from explain.operations.registry import register
 from explain.relevance import Relevance, quotient, stabilizer, widen
-from explain.rules import NORM_EPSILON
 
 if TYPE_CHECKING:
     from explain.propagation import Walk
@@ -30,8 +29,8 @@ def resize(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -
         rows = _weights(op, constants, height, width, along_height=True)
         columns = _weights(op, constants, height, width, along_height=False)
     y = widen(op.outputs[0])
-    c = quotient(relevance, y, NORM_EPSILON)
-    walk.absorb(op, stabilizer=c * stabilizer(y, NORM_EPSILON))
+    c = quotient(relevance, y, walk.norm_epsilon)
+    walk.absorb(op, stabilizer=c * stabilizer(y, walk.norm_epsilon))
     g = tf.einsum("bhwc,hi->biwc", c, tf.constant(rows, c.dtype))
     g = tf.einsum("biwc,wj->bijc", g, tf.constant(columns, c.dtype))
     walk.send(x, Relevance(x, gradient=g))

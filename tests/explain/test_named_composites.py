@@ -78,3 +78,15 @@ def test_the_default_hands_the_bounds_to_the_first_layer_and_what_is_asked_for_w
 def test_what_the_default_has_no_use_for_is_refused(kinds, attention, options, message):
     with pytest.raises(CompositeError, match=message):
         default_composite(kinds, attention=attention, **options)
+
+
+@pytest.mark.parametrize("name", COMPOSITES)
+def test_attention_is_hardly_stabilized_and_all_else_as_zennit_has_it(name):
+    bounds = {"low": 0.0, "high": 1.0} if name == "epsilon_gamma_box" else {}
+    composite = named_composite(name, **bounds)
+    of_attention = name in {"attnlrp", "cp_lrp"}
+    assert composite.stabilizer == (1e-12 if of_attention else None)
+    assert {assignment.rule.epsilon for assignment in composite.assignments if assignment.rule.name == "epsilon"} == {
+        1e-12 if of_attention else 1e-6
+    }
+    assert named_composite(name, epsilon=0.5, **bounds).stabilizer == (0.5 if of_attention else None)

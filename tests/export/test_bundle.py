@@ -184,6 +184,27 @@ def test_token_ids_and_lengths_are_free(tmp_path: Path) -> None:
         np.testing.assert_allclose(runtime.run(None, {"tokens": tokens})[0], model(tokens), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
+def test_an_encoder_of_tokens_is_explained_alike_in_every_format(tmp_path: Path) -> None:
+    """Token ids can't be changed by rounding: nothing widens a tolerance."""
+    keras.utils.set_random_seed(1)
+    tokens = keras.Input((16,), dtype="int32", name="tokens")
+    h = keras.layers.Embedding(50, 32)(tokens) + keras.layers.Embedding(16, 32)(keras.ops.arange(16))
+    for _ in range(2):
+        a = keras.layers.LayerNormalization()(h)
+        h = keras.layers.Add()([h, keras.layers.MultiHeadAttention(2, 16)(a, a)])
+        m = keras.layers.Dense(64, activation="gelu")(keras.layers.LayerNormalization()(h))
+        h = keras.layers.Add()([h, keras.layers.Dense(32)(m)])
+    h = keras.layers.GlobalAveragePooling1D()(keras.layers.LayerNormalization()(h))
+    bundle = exported(keras.Model(tokens, keras.layers.Dense(3, activation="softmax")(h)), tmp_path)
+    manifest = load_manifest(bundle)
+    assert manifest.explanation is not None
+    assert manifest.explanation.composite == "attnlrp"
+    differences = {c["relative"] for c in manifest.parity["comparisons"] if c["output"] == "relevance"}
+    assert len(differences) > 1
+    assert max(differences) <= 2e-6
+
+
 @pytest.mark.parametrize("given", [False, True], ids=["generated", "given samples"])
 def test_a_format_that_is_wrong_at_odd_sizes_publishes_nothing(
     given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

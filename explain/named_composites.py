@@ -42,8 +42,8 @@ _NAMED: Mapping[str, tuple[_Line, ...]] = {
 }
 _ATTENTION = {"attnlrp": "uniform", "cp_lrp": "gate"}
 # The papers of these two divide by sums as they are. Values within 1e-6 of zero are common between normalised layers,
-# and with a stabiliser of that size rounding decides what becomes of their relevance: float32 and float64 differed by up to
-# 9e-4 of an encoder's largest relevance, with this one by 1e-6.
+# and with a stabiliser of that size rounding decides what becomes of their relevance: float32 and float64 differed by
+# up to 9e-4 of an encoder's largest relevance, with this one by 1e-6.
 _ATTENTION_EPSILON = 1e-12
 COMPOSITES = tuple(_NAMED)
 _MAX_LISTED = 3

@@ -147,11 +147,12 @@ def quotient(
 
 
 def damped(gradient: tf.Tensor, z: tf.Tensor, epsilon: float, count: float = 1.0) -> tf.Tensor:
-    """z g / (z + epsilon s(z)) / count as g / (count + count epsilon / |z|): no sign, no selection, no product.
+    """z g / (z + epsilon s(z)) / count as g (1 - epsilon / (|z| + epsilon)) / count: no sign, no selection.
 
-    At z = 0 the denominator is infinite and c zero; where z is infinite (a mask of scores), c = g / count.
+    At z = 0 it is zero; where z is infinite (a mask of scores), g / count. Its derivative is finite everywhere, for those
+    who take gradients through a bundle.
     """
-    return gradient / (count + count * epsilon / tf.abs(z))
+    return gradient * (1 / count - (epsilon / count) / (tf.abs(z) + epsilon))
 
 
 def _same(z: tf.Tensor, *tensors: tf.Tensor | None) -> bool:

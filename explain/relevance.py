@@ -149,8 +149,8 @@ def quotient(
 def damped(gradient: tf.Tensor, z: tf.Tensor, epsilon: float, count: float = 1.0) -> tf.Tensor:
     """z g / (z + epsilon s(z)) / count as g (1 - epsilon / (|z| + epsilon)) / count: no sign, no selection.
 
-    At z = 0 it is zero; where z is infinite (a mask of scores), g / count. Its derivative is finite everywhere, for those
-    who take gradients through a bundle.
+    At z = 0 it is zero; where z is infinite (a mask of scores), g / count. Its derivative is finite everywhere, for
+    those who take gradients through a bundle.
     """
     return gradient * (1 / count - (epsilon / count) / (tf.abs(z) + epsilon))
 

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from tests.oracles import attention, layers, sequences
+from tests.oracles import attention, layers, normalizations, resizing, sequences
 from tests.oracles.network import Network, Node
 
 STEPPED_OVER = ("softmax", "sigmoid")
@@ -154,6 +154,31 @@ def _sum(layer):
     return layers.Sum((1.0,) * len(layer.input))
 
 
+def _up_sampling(layer):
+    sizes = [layer.size] if isinstance(layer.size, int) else layer.size
+    if getattr(layer, "interpolation", "nearest") == "bilinear":
+        new_size = tuple(size * factor for size, factor in zip(layer.input.shape[1:3], sizes, strict=True))
+        return resizing.Resizing(new_size, resizing.bilinear)
+
+    def repeated(x):
+        for axis, factor in enumerate(sizes):
+            x = np.repeat(x, factor, axis=axis)
+        return x
+
+    return layers.Move(repeated)
+
+
+def _resizing(layer):
+    weights = {"nearest": resizing.nearest, "bilinear": resizing.bilinear}[layer.interpolation]
+    return resizing.Resizing((layer.height, layer.width), weights)
+
+
+def _group_normalization(layer):
+    gamma, beta = (np.asarray(value, np.float64) for value in (layer.gamma, layer.beta))
+    groups = layer.groups if layer.groups > 0 else len(gamma)
+    return normalizations.Group(groups, gamma, beta, layer.epsilon)
+
+
 ATTENTION = {
     keras.layers.AdditiveAttention: _additive,
     keras.layers.Attention: _dot,
@@ -177,6 +202,7 @@ MAKERS = {
     keras.layers.Cropping1D: _cropping,
     keras.layers.Cropping2D: _cropping,
     keras.layers.Dense: _dense,
+    keras.layers.Dot: lambda _: layers.Dot(),
     keras.layers.Dropout: _activation("linear"),
     keras.layers.Embedding: lambda layer: sequences.Embedding(_double(layer.embeddings)),
     keras.layers.Flatten: lambda _: layers.Move(np.ravel),
@@ -185,18 +211,27 @@ MAKERS = {
     keras.layers.GlobalMaxPooling1D: _global_pooling(layers.MaxPooling),
     keras.layers.GlobalMaxPooling2D: _global_pooling(layers.MaxPooling),
     keras.layers.LayerNormalization: _layer_normalization,
+    keras.layers.GroupNormalization: _group_normalization,
     keras.layers.LeakyReLU: _leaky_relu,
+    keras.layers.Maximum: lambda _: layers.Extremum(1),
     keras.layers.MaxPooling1D: _pooling(layers.MaxPooling),
     keras.layers.MaxPooling2D: _pooling(layers.MaxPooling),
     keras.layers.MaxPooling3D: _pooling(layers.MaxPooling),
+    keras.layers.Minimum: lambda _: layers.Extremum(-1),
     keras.layers.Permute: lambda layer: layers.Move(lambda x: np.transpose(x, [axis - 1 for axis in layer.dims])),
     keras.layers.Multiply: lambda _: layers.Product(),
     keras.layers.RMSNormalization: lambda layer: sequences.RMSNormalization(_double(layer.scale), layer.epsilon),
     keras.layers.ReLU: _activation("relu"),
     keras.layers.Rescaling: lambda layer: layers.Scale(layer.scale, layer.offset),
     keras.layers.Reshape: lambda layer: layers.Move(lambda x: np.reshape(x, layer.target_shape)),
+    keras.layers.Resizing: _resizing,
     keras.layers.Softmax: _activation("softmax"),
+    keras.layers.SpectralNormalization: lambda layer: _layers(layer.layer),
     keras.layers.Subtract: lambda _: layers.Sum((1.0, -1.0)),
+    keras.layers.UnitNormalization: lambda layer: normalizations.Unit(layer.axis),
+    keras.layers.UpSampling1D: _up_sampling,
+    keras.layers.UpSampling2D: _up_sampling,
+    keras.layers.UpSampling3D: _up_sampling,
     keras.layers.ZeroPadding1D: _zero_padding,
     keras.layers.ZeroPadding2D: _zero_padding,
 }

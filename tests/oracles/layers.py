@@ -214,6 +214,32 @@ class Product:
 
 
 @dataclass
+class Extremum:
+    """The largest or smallest of two: the winner takes all, equals share equally. `sign` is 1 or -1."""
+
+    sign: int
+
+    def forward(self, *inputs):
+        return self.sign * np.max([self.sign * x for x in inputs], axis=0)
+
+    def backward(self, R, inputs, output, settings):
+        best = np.array([x == output for x in inputs])
+        return list(np.where(best, R / best.sum(axis=0), 0.0))
+
+
+class Dot:
+    """y = sum_i a_i b_i of two vectors: each summand its share, half to either factor."""
+
+    def forward(self, a, b):
+        return np.array([a @ b])
+
+    def backward(self, R, inputs, output, settings):
+        a, b = inputs
+        (shares,) = rules.norm([a * b], output, R)
+        return [shares / 2, shares / 2]
+
+
+@dataclass
 class Concatenate:
     axis: int
 

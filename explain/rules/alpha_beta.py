@@ -42,7 +42,7 @@ def alpha_beta(node: AffineMap, relevance: Relevance, settings: Settings) -> Dis
     excited = distribute(node, alpha * r, _excitation(node, settings), settings)
     if beta == 0.0:
         return excited
-    return combine(node, [excited, distribute(node, -beta * r, _inhibition(node, settings), settings)])
+    return combine([excited, distribute(node, -beta * r, _inhibition(node, settings), settings)])
 
 
 def _excitation(node: AffineMap, settings: Settings) -> Branch:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import final
 
 import numpy as np
 import tensorflow as tf
 
 from explain.linear_map import AffineMap, Kernel
-from explain.relevance import Relevance, stabilizer, widen
+from explain.relevance import Relevance, accumulate, stabilizer, widen
 from explain.rules.base import Distribution, Settings
 
 
@@ -92,11 +93,12 @@ def distribute(node: AffineMap, r: tf.Tensor, branch: Branch, settings: Settings
     return Distribution(Relevance(node.input, relevance=together), None, tf.zeros_like(absorbed_stabilizer))
 
 
-def combine(node: AffineMap, parts: Sequence[Distribution]) -> Distribution:
-    """The sum of several branches' shares."""
+def combine(parts: Sequence[Distribution]) -> Distribution:
+    """The sum of several branches' shares, in gradient form where all have it."""
+    shared = reduce(accumulate, [part.relevance for part in parts])
     absorbed = [part.absorbed_bias for part in parts if part.absorbed_bias is not None]
     return Distribution(
-        Relevance(node.input, relevance=tf.add_n([part.relevance.value() for part in parts])),
+        shared,
         tf.add_n(absorbed) if absorbed else None,
         tf.add_n([part.absorbed_stabilizer for part in parts]),
     )

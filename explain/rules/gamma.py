@@ -33,17 +33,27 @@ def gamma(node: AffineMap, relevance: Relevance, settings: Settings) -> Distribu
         signed_terms(node, settings, risen, fallen),
         bias_part(node, settings, lambda b: b + factor * positive(b)),
     )
+    with_bias = node.bias is None or settings.bias != "ignore"
     if relevance.rectified is not None:
         # Where R is not zero z is positive, and the modified z is z and what else speaks for it: above z.
-        with_bias = node.bias is None or settings.bias != "ignore"
         return distribute(node, r, replace(above, rectified=with_bias), settings)
     below = Branch(
         signed_terms(node, settings, fallen, risen),
         bias_part(node, settings, lambda b: b + factor * negative(b)),
     )
     z, nothing = widen(node.output), tf.zeros_like(r)
+    if settings.non_negative and with_bias:
+        # What speaks against an output is its z less what speaks for it: one modified forward pass serves both signs.
+        excess = factor * _supporting(node)
+        above, below = replace(above, z=z + excess), replace(below, z=(1 + factor) * z - excess)
     parts = [
         distribute(node, tf.where(z > 0, r, nothing), above, settings),
         distribute(node, tf.where(z < 0, r, nothing), below, settings),
     ]
-    return combine(node, parts)
+    return combine(parts)
+
+
+def _supporting(node: AffineMap) -> tf.Tensor:
+    """The positive contributions to each output, for an input that is never negative."""
+    z = node.forward(widen(node.input), node.kernel.positive())
+    return z if node.bias is None else z + tf.constant(positive(node.bias), z.dtype)

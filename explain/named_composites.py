@@ -6,7 +6,7 @@ from typing import Any, final
 
 from explain.composites import Assignment, Composite
 from explain.errors import CompositeError
-from explain.rules import DEFAULT_EPSILON, RULES, Parameter, Rule
+from explain.rules import DEFAULT_EPSILON, NORM_EPSILON, RULES, Parameter, Rule
 
 
 @final
@@ -64,7 +64,7 @@ def named_composite(
     Args:
         name: One of `COMPOSITES`.
         epsilon: Stabiliser of every rule, in the units of a layer's output; 1e-6 unless given, 1e-12 for `attnlrp` and
-            `cp_lrp`, which take it for sums and products without weights, too.
+            `cp_lrp`, which take it for sums and products without weights, too, where it is below theirs.
         bias: `absorb`, `ignore` or `share`.
         gamma: Of the gamma rule, 0.25 unless given.
         low: Smallest value of the model's raw input, for composites with `z_box`.
@@ -97,7 +97,7 @@ def named_composite(
         bias,
         _ATTENTION.get(name, "gate"),
         reason,
-        stabilizer=epsilon if name in _ATTENTION else None,
+        stabilizer=min(epsilon, NORM_EPSILON) if name in _ATTENTION else None,
         for_any_model=True,
     )
 

@@ -226,7 +226,7 @@ MAKERS = {
     keras.layers.Reshape: lambda layer: layers.Move(lambda x: np.reshape(x, layer.target_shape)),
     keras.layers.Resizing: _resizing,
     keras.layers.Softmax: _activation("softmax"),
-    keras.layers.SpectralNormalization: lambda layer: _layers(layer.layer),
+    keras.layers.SpectralNormalization: lambda layer: _layers(layer.layer, {}, masked=False),
     keras.layers.Subtract: lambda _: layers.Sum((1.0, -1.0)),
     keras.layers.UnitNormalization: lambda layer: normalizations.Unit(layer.axis),
     keras.layers.UpSampling1D: _up_sampling,

@@ -52,7 +52,7 @@ class TensorFlowEngine:
         if device not in ("cpu", "cuda", "auto"):
             raise ValueError(f"`device` must be 'cpu', 'cuda' or 'auto'. Received: device={device!r}.")
         # Read when the first session is made. oneDNN's own allocator keeps what an unloaded model needed for ever; the
-        # C library's gives it back, and measured as fast.
+        # C library's gives it back; what that costs in speed isn't settled.
         os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
         self.device = device
         self.num_threads = num_threads or count_cpus()

@@ -25,7 +25,7 @@ def test_first_is_no_layer_with_weights_below_on_whatever_branch():
 def test_last_is_no_layer_with_weights_above_on_whatever_head():
     with double():
         x = keras.Input((4,), dtype="float64")
-        h = layers.Dense(3, name="trunk")(x)
+        h = layers.ReLU()(layers.Dense(3, name="trunk")(x))
         model = keras.Model(x, [layers.Dense(2, name="one")(h), layers.Softmax()(layers.Dense(2, name="other")(h))])
     explainer = build_explainer(
         model,

@@ -145,7 +145,7 @@ def default_composite(
         beside = " and convolutions" if "convolution" in kinds else ""
         reason = (
             f"{chosen} it has softmax attention{beside} (softmax between two products in {_listed(attention)}), and "
-            "AttnLRP was found more faithful there than attention taken as a gate (Achtibat et al. 2024)"
+            "AttnLRP was found more faithful in language models than attention taken as a gate (Achtibat et al. 2024)"
         )
         return named_composite("attnlrp", reason=reason, **asked)
     if "convolution" not in kinds:

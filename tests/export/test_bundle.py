@@ -373,7 +373,7 @@ def test_the_manifest_says_that_attention_was_seen_and_why_it_decides(tmp_path: 
     assert explanation.composite == "attnlrp"
     assert explanation.reason == (
         "chosen by the model's operations: it has softmax attention (softmax between two products in heads), and "
-        "AttnLRP was found more faithful there than attention taken as a gate (Achtibat et al. 2024)"
+        "AttnLRP was found more faithful in language models than attention taken as a gate (Achtibat et al. 2024)"
     )
 
 

@@ -48,7 +48,7 @@ def test_parameters_that_do_not_fit_are_refused(options, message):
         ({"convolution"}, (), {"input_range": (0.0, 255.0)}, "epsilon_gamma_box", "its input lies between 0 and 255"),
         (set(), (), {}, "epsilon", "it has no convolutions"),
         ({"dense"}, ("a", "b"), {}, "attnlrp", r"softmax attention \(softmax between two products in a, b\)"),
-        ({"dense", "recurrent"}, ("a",), {}, "attnlrp", r"AttnLRP was found more faithful in language models .*\(Achtibat et al. 2024\)"),
+        ({"dense", "recurrent"}, ("a",), {}, "attnlrp", r"more faithful in language models .*\(Achtibat et al. 2024\)"),
         ({"dense", "convolution"}, ("a",), {"input_range": (0.0, 1.0)}, "attnlrp", "attention and convolutions"),
         ({"dense"}, ("a", "b", "c", "d", "e"), {}, "attnlrp", "in a, b, c and 2 more"),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from explain.constants import DerivedConstants, GraphConstants
+from explain.recurrent.operators import operators_marked
 from explain.recurrent.recording import Recorder, RecurrentCall, inner_names, without_dropout_masks
 
 # What these operations return depends on the shape of a signal, not on its values: no relevance flows through them.
@@ -168,7 +169,8 @@ def call_by_name(model: keras.Model, inputs: Mapping[str, tf.Tensor]) -> dict[st
     arguments = keras.tree.pack_sequence_as(structure, flat) if not isinstance(structure, list) else flat
     if isinstance(arguments, list) and len(arguments) == 1:
         arguments = arguments[0]
-    with without_dropout_masks(model._flatten_layers()), _functions_inlined():  # noqa: SLF001
+    layers = list(model._flatten_layers())  # noqa: SLF001
+    with without_dropout_masks(layers), operators_marked(layers), _functions_inlined():
         outputs = keras.tree.flatten(model(arguments, training=False))
     return dict(zip(output_names(model), outputs, strict=True))
 

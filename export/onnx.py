@@ -23,6 +23,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from tf2onnx import optimizer, tf_loader, tfonnx
 
 from export.errors import ConversionError
+from export.onnx_equivalents import OPERATION, convert_mark, cut_off
 from export.onnx_external import WeightsFile
 from export.onnx_fusions import transpose_narrow_convolutions
 from export.onnx_naming import rename_internals
@@ -142,6 +143,7 @@ def _frozen(signature: Signature) -> tuple[Any, dict[str, str], dict[str, str]]:
     _freeze_captures(graph_def, signature.function, frozen, len(signature.inputs))
     _check_size(graph_def)
     outputs = _output_names(signature, [tensor.name for tensor in frozen.outputs])
+    graph_def = cut_off(graph_def, list(outputs))
     return _optimized(graph_def, list(inputs), list(outputs)), inputs, outputs
 
 
@@ -198,7 +200,7 @@ def _tf2onnx(graph_def: Any, inputs: dict[str, str], outputs: dict[str, str], fi
         converted = tfonnx.process_tf_graph(
             graph,
             opset=OPSET,
-            custom_op_handlers=dict(CONVERTERS),
+            custom_op_handlers={**CONVERTERS, OPERATION: (convert_mark, [])},
             input_names=list(inputs),
             output_names=list(outputs),
             tensors_to_rename={**inputs, **outputs},

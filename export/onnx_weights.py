@@ -5,7 +5,7 @@ ones: they go in as inputs of a fixed shape, and come out as inputs of the ONNX 
 kernel needs. Those are computed once, and the results become the file's constants.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import onnx
 import tensorflow as tf
 from onnx.reference import ReferenceEvaluator
 
+from export.onnx_equivalents import cut_off
 from export.onnx_external import MIN_BYTES, MIN_MODEL_BYTES, WeightsFile
 
 # Smaller constants stay in the graph: tf2onnx looks at the values of some (shapes, normalisation to be folded).
@@ -48,7 +49,7 @@ def hollow(function: Any) -> HollowGraph | None:
         The graph, or None if it uses variables in another way than to read them (loops, tables): then it is to be
         frozen as a whole.
     """
-    graph_def = function.graph.as_graph_def(add_shapes=True)
+    graph_def = cut_off(function.graph.as_graph_def(add_shapes=True), [tensor.name for tensor in function.outputs])
     if graph_def.library.function:
         return None
     values = _captured_values(function)
@@ -90,7 +91,7 @@ def fill(model: Any, weights: dict[str, np.ndarray], file: WeightsFile | None = 
             known[node.output[0]] = _moved(node, known, constants)
         else:
             remaining.append(node)
-    read = {name for node in remaining for name in node.input} | {value.name for value in model.graph.output}
+    read = {name for node in remaining for name in _read(node)} | {value.name for value in model.graph.output}
     del model.graph.node[:]
     model.graph.node.extend(remaining)
     own = [value for value in model.graph.input if value.name not in stand_ins]
@@ -103,6 +104,15 @@ def fill(model: Any, weights: dict[str, np.ndarray], file: WeightsFile | None = 
         value = known.pop(name)
         tensor = file.tensor(name, value) if file is not None and outside else _constant(name, value)
         model.graph.initializer.append(tensor)
+
+
+def _read(node: Any) -> Iterator[str]:
+    """Names of the values that a node reads, itself or in the graphs in it."""
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _read(inner)
 
 
 def _captured_values(function: Any) -> dict[str, Any]:

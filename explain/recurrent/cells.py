@@ -29,7 +29,7 @@ from typing import Any, final
 import keras
 import tensorflow as tf
 
-from explain.recurrent.scan import weighted_sums
+from explain.recurrent.scan import product, weighted_sums
 from explain.relevance import stabilizer
 
 
@@ -41,6 +41,7 @@ class Factors:
     Args:
         slope: k_t = slope_t S_t.
         read: What the candidate reads of the previous state.
+        read_is_hidden: That is the hidden state itself.
         keep: Share of S that the previous state keeps directly; None for none.
         reset: Gate on the recurrent product; None for none.
         input_kernel: W of the candidate, `(features, units)`.
@@ -54,6 +55,7 @@ class Factors:
 
     slope: tf.Tensor
     read: tf.Tensor
+    read_is_hidden: bool
     keep: tf.Tensor | None
     reset: tf.Tensor | None
     input_kernel: tf.Tensor
@@ -136,7 +138,7 @@ class Denominators:
 def lstm(cell: keras.Layer, states: States, denominators: Denominators) -> Factors:
     """Keras' gates are i, f, c, o; the output gate isn't needed."""
     weights = Weights.of(cell, states.x.dtype).gates(0, 3)
-    z = _sum(_times(states.x, weights.kernel), _times(states.previous, weights.recurrent_kernel), weights.bias)
+    z = _pre_activation(states, weights)
     z_i, z_f, z_g = tf.split(z, 3, axis=-1)
     written = cell.recurrent_activation(z_i) * cell.activation(z_g)
     kept = cell.recurrent_activation(z_f)
@@ -157,11 +159,11 @@ def gru(cell: keras.Layer, states: States, denominators: Denominators) -> Factor
     bias, recurrent_bias = weights.bias, None
     if cell.reset_after and weights.bias is not None:
         bias, recurrent_bias = tf.unstack(weights.bias, 2)
-    from_input = _times(states.x, weights.kernel)
+    from_input = product(states.x, weights.kernel)
     from_input = from_input if bias is None else from_input + bias
     x_z, x_r, x_g = tf.split(from_input, 3, axis=-1)
     recurrent = weights if cell.reset_after else weights.gates(0, 2)
-    from_state = _times(states.previous, recurrent.recurrent_kernel)
+    from_state = product(states.previous, recurrent.recurrent_kernel)
     from_state = from_state if recurrent_bias is None else from_state + recurrent_bias
     h_z, h_r, *h_g = tf.split(from_state, 3 if cell.reset_after else 2, axis=-1)
     update, r = cell.recurrent_activation(x_z + h_z), cell.recurrent_activation(x_r + h_r)
@@ -173,7 +175,7 @@ def gru(cell: keras.Layer, states: States, denominators: Denominators) -> Factor
             own_bias = own_bias + r * recurrent_bias[2 * weights.units :]
     else:
         read, reset = r * states.previous, None
-        z_g = x_g + _times(read, candidate.recurrent_kernel)
+        z_g = x_g + product(read, candidate.recurrent_kernel)
     kept, written = update * states.previous, (1 - update) * cell.activation(z_g)
     return _factors(states, denominators, candidate, own_bias, z_g, states.hidden, kept, written, read, reset)
 
@@ -181,7 +183,7 @@ def gru(cell: keras.Layer, states: States, denominators: Denominators) -> Factor
 def simple_rnn(cell: keras.Layer, states: States, denominators: Denominators) -> Factors:
     """One sum; the identity through its activation."""
     weights = Weights.of(cell, states.x.dtype)
-    z = _sum(_times(states.x, weights.kernel), _times(states.previous, weights.recurrent_kernel), weights.bias)
+    z = _pre_activation(states, weights)
     return _factors(states, denominators, weights, weights.bias, z, None, None, tf.ones_like(z), states.previous, None)
 
 
@@ -222,6 +224,7 @@ def _factors(
     return Factors(
         slope=slope,
         read=read,
+        read_is_hidden=read is states.previous,
         keep=keep,
         reset=reset,
         input_kernel=candidate.kernel,
@@ -234,17 +237,14 @@ def _factors(
     )
 
 
-def _sum(first: tf.Tensor, second: tf.Tensor, bias: tf.Tensor | None) -> tf.Tensor:
-    return first + second if bias is None else first + second + bias
+def _pre_activation(states: States, weights: Weights) -> tf.Tensor:
+    """x W + h U + b, as one product."""
+    both = tf.concat([states.x, states.previous], axis=-1)
+    z = product(both, tf.concat([weights.kernel, weights.recurrent_kernel], axis=0))
+    return z if weights.bias is None else z + weights.bias
 
 
 def _where(mask: tf.Tensor, value: tf.Tensor, other: tf.Tensor | float) -> tf.Tensor:
     """`value` where a step isn't masked, else `other`."""
     other = other if isinstance(other, tf.Tensor) else tf.constant([other], value.dtype)
     return tf.where(mask, value, other)
-
-
-def _times(x: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """A product of all steps at once, as one of matrices: TensorFlow multiplies stacks of them one by one."""
-    rows = tf.matmul(tf.reshape(x, [-1, kernel.shape[0]]), kernel)
-    return tf.reshape(rows, tf.concat([tf.shape(x)[:2], [kernel.shape[1]]], axis=0))

@@ -1,6 +1,5 @@
 """Relevance through a recurrent layer: from all that it returned into its sequence and its initial states."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, final
@@ -9,7 +8,7 @@ import tensorflow as tf
 
 from explain.recurrent.cells import FACTORS, Denominators, Factors, States
 from explain.recurrent.recording import RecurrentCall
-from explain.recurrent.scan import scan
+from explain.recurrent.scan import linear_recursion, product
 from explain.relevance import Relevance, widen
 from explain.rules import Rule
 
@@ -29,13 +28,13 @@ def propagate(call: RecurrentCall, received: list[Relevance | None], walk: "Walk
     denominators = Denominators(rule.epsilon, rule.bias)
     layer = _Layer(call, walk, denominators)
     arrived = layer.arrived(received)
-    relevance = layer.recur(arrived)
-    candidate = layer.factors.slope * relevance
+    relevance, candidate = layer.recur(arrived)
     shared = layer.spread(candidate)
     layer.send_to_sequence(candidate, shared)
-    rest = layer.send_to_initial(relevance, arrived, shared)
-    if walk.audits:
-        layer.account(relevance, candidate, arrived, rest, shared)
+    if relevance is not None:
+        rest = layer.send_to_initial(relevance, arrived, shared)
+        if walk.audits:
+            layer.account(relevance, candidate, arrived, rest, shared)
 
 
 @final
@@ -46,12 +45,14 @@ class _Arrived:
     Args:
         last: On the state after the last step, `(batch, units)`.
         steps: On the states of all steps `(time, batch, units)`, or None.
+        joined: Instead of `steps`: g with R = h_(t-1) g, of each step for the state before it.
         finals: On each returned state, `(batch, units)`, where any arrived.
         lost: On outputs that are zero whatever was read, `(batch,)`; None for none.
     """
 
     last: tf.Tensor
     steps: tf.Tensor | None
+    joined: tf.Tensor | None
     finals: dict[int, tf.Tensor]
     lost: tf.Tensor | None
 
@@ -99,7 +100,7 @@ class _Layer:
         """The initial states, `(batch, units)`: hidden, and carry where the cell has one."""
         if self.call.initial:
             return [tf.cast(state, self.x.dtype) for state in self.call.initial]
-        return [tf.zeros([tf.shape(self.x)[1], self.call.cell.units], self.x.dtype)] * 2
+        return [tf.zeros_like(widen(self.call.hidden)[:, 0])] * 2
 
     @property
     def initial_is_signal(self) -> bool:
@@ -132,9 +133,12 @@ class _Layer:
         """Relevance of the output and of the returned states."""
         output, *states = received
         finals = {position: state.value() for position, state in enumerate(states) if state is not None}
-        steps, lost = None, None
-        last = list(finals.values())
-        if output is not None:
+        last, steps, joined, lost = list(finals.values()), None, None, None
+        if output is not None and self._reads_what_was_returned and output.gradient is not None:
+            g = tf.transpose(output.gradient, [1, 0, 2])
+            last.append(self.hidden[-1] * g[-1])
+            joined = tf.concat([g[-1:], g[:-1]], axis=0)  # what joins at the first step is read by none
+        elif output is not None:
             r, alive = output.value(), self._alive
             if self.call.returns_sequence:
                 steps = r = tf.transpose(r, [1, 0, 2])
@@ -146,30 +150,30 @@ class _Layer:
             else:
                 last.append(r * alive[-1])
                 lost = tf.reduce_sum(r - r * alive[-1], axis=1)
-        return _Arrived(tf.add_n(last) if last else tf.zeros_like(self.initial[0]), steps, finals, lost)
+        start = tf.add_n(last) if last else tf.zeros_like(self.initial[0])
+        return _Arrived(start, steps, joined, finals, lost)
 
-    def recur(self, arrived: _Arrived) -> tf.Tensor:
-        """S, relevance of the state after each step, `(time, batch, units)`."""
-        factors, last = self.factors, arrived.last
-        optional = {"keep": factors.keep, "spill": self._spill}
-        if arrived.steps is not None:  # joins what the step after it hands back
-            last += arrived.steps[-1]
-            optional["arrived"] = tf.concat([tf.zeros_like(arrived.steps[:1]), arrived.steps[:-1]], axis=0)
-        named = {"read": factors.read, "write": self._write}
-        named.update((name, value) for name, value in optional.items() if value is not None)
+    @property
+    def _reads_what_was_returned(self) -> bool:
+        """The candidate reads of each state what the layer returned for the step before, and nothing else of it."""
+        return self.call.returns_sequence and self.mask is None and self.factors.read_is_hidden
 
-        def step(s: tf.Tensor, values: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-            at = dict(zip(named, values, strict=True))
-            back = [at["read"] * tf.matmul(at["write"] * s, factors.recurrent_kernel, transpose_b=True)]
-            if "keep" in at:
-                back.append(at["keep"] * s)
-            if "spill" in at:
-                back.append(tf.reduce_sum(at["spill"] * s, axis=-1, keepdims=True) + tf.zeros_like(s))
-            if "arrived" in at:
-                back.append(at["arrived"])
-            return tf.add_n(back), s
-
-        return scan(step, last[tf.newaxis], list(named.values()), backwards=True)
+    def recur(self, arrived: _Arrived) -> tuple[tf.Tensor | None, tf.Tensor]:
+        """S, relevance of the state after each step, where it is needed, and k; `(time, batch, units)`."""
+        factors = self.factors
+        is_candidate = factors.reset is None and not self.walk.audits and not self.initial_is_signal
+        result = linear_recursion(
+            arrived.last,
+            factors.recurrent_kernel,
+            read=factors.read,
+            write=self._write,
+            keep=factors.keep,
+            spill=self._spill,
+            joined=arrived.joined,
+            arrived=arrived.steps,
+            yields_written=is_candidate,
+        )
+        return (None, result) if is_candidate else (result, factors.slope * result)
 
     def spread(self, candidate: tf.Tensor) -> _Shared | None:
         """What is spread evenly."""
@@ -177,9 +181,7 @@ class _Layer:
 
     def send_to_sequence(self, candidate: tf.Tensor, shared: _Shared | None) -> None:
         """R_x,t = x_t (W k_t)."""
-        kernel = self.factors.input_kernel
-        rows = tf.matmul(tf.reshape(candidate, [-1, kernel.shape[1]]), kernel, transpose_b=True)
-        g = self._out_of_order(tf.reshape(rows, tf.shape(self.x)))
+        g = self._out_of_order(product(candidate, self.factors.input_kernel, transposed=True))
         sequence = self.call.sequence
         if shared is None:
             self.walk.send(sequence, Relevance(sequence, gradient=g))

@@ -1,11 +1,9 @@
 """Recursions over time, in forward operations that TensorFlow and ONNX Runtime both run fast.
 
 Of a recurrent layer's relevance pass only an element-wise sum and one product with the recurrent kernel are sequential.
-A loop's overhead is larger than that, so that a short static sequence is unrolled, and a long or dynamic one is
-processed in blocks of unrolled steps.
-
-tf2onnx 1.17 takes every TensorArray that a loop writes for an ascending one, whatever its indices: a recursion that
-runs backwards writes ascending all the same, and its result is reversed afterwards.
+TensorFlow's loops cost more than that, so that a short static sequence is unrolled, and a long or dynamic one is
+processed in blocks of unrolled steps. In ONNX the recursion is a `Scan` (see `export.onnx_recurrent`), whose turns cost
+less than the nodes in them.
 """
 
 import math
@@ -13,12 +11,64 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
+from explain.equivalents import marked
+
 BLOCK_LENGTH = 16  # steps in one turn of the loop
-MAX_UNROLLED = 128  # steps; beyond it a graph grows too large to convert
+MAX_UNROLLED = 128  # steps; beyond it a graph grows too large
 
 # Takes what is carried and each sequence's values at one step, all with an axis of time of length 1; returns what is
 # carried on, and what the step yields.
 Step = Callable[[tf.Tensor, Sequence[tf.Tensor]], tuple[tf.Tensor, tf.Tensor]]
+
+
+def linear_recursion(
+    start: tf.Tensor,
+    kernel: tf.Tensor,
+    *,
+    read: tf.Tensor,
+    write: tf.Tensor,
+    keep: tf.Tensor | None = None,
+    spill: tf.Tensor | None = None,
+    joined: tf.Tensor | None = None,
+    arrived: tf.Tensor | None = None,
+    yields_written: bool = False,
+) -> tf.Tensor:
+    """The recursion of relevance through a recurrent layer, from the last step to the first.
+
+    S_(t-1) = keep_t S_t + read_t (U (write_t S_t) + joined_t) + sum(spill_t S_t) + arrived_(t-1).
+
+    Args:
+        start: S of the last step, without what arrived there, `(batch, units)`.
+        kernel: U, `(units, units)`.
+        read: `(time, batch, units)`, as all that follow.
+        write: What the product reads of S.
+        keep: None for nothing.
+        spill: What each unit gets of each S; None for nothing.
+        joined: What joins the product; None for nothing.
+        arrived: What joins S; None for nothing.
+        yields_written: Return write_t S_t instead of S.
+
+    Returns:
+        S of all steps, `(time, batch, units)`.
+    """
+    optional = {"keep": keep, "spill": spill, "joined": joined, "arrived": arrived}
+    named = {"read": read, "write": write, **{name: part for name, part in optional.items() if part is not None}}
+
+    def step(carried: tf.Tensor, values: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        at = dict(zip(named, values, strict=True))
+        s = carried + at["arrived"] if "arrived" in at else carried
+        written = at["write"] * s
+        product = tf.matmul(written, kernel, transpose_b=True)
+        back = [at["read"] * (product + at["joined"] if "joined" in at else product)]
+        if "keep" in at:
+            back.append(at["keep"] * s)
+        if "spill" in at:
+            back.append(tf.reduce_sum(at["spill"] * s, axis=-1, keepdims=True) + tf.zeros_like(s))
+        return tf.add_n(back), written if yields_written else s
+
+    result = scan(step, start[tf.newaxis], list(named.values()), backwards=True)
+    operands = {"start": start, "kernel": kernel, **named}
+    return marked([result], "linear_recursion", operands, yields_written=yields_written)[0]
 
 
 def scan(step: Step, carried: tf.Tensor, sequences: Sequence[tf.Tensor], *, backwards: bool = False) -> tf.Tensor:
@@ -42,7 +92,7 @@ def scan(step: Step, carried: tf.Tensor, sequences: Sequence[tf.Tensor], *, back
 def _unrolled(
     step: Step, carried: tf.Tensor, sequences: Sequence[tf.Tensor], time: int, *, backwards: bool
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    # Steps keep their axis of time, `(1, batch, ...)`: ONNX would spend a node on each to drop it.
+    # Steps keep their axis of time, `(1, batch, ...)`: each would spend an operation to drop it.
     at = [tf.split(sequence, time) for sequence in sequences]
     yielded = []
     for position in reversed(range(time)) if backwards else range(time):
@@ -80,9 +130,25 @@ def weighted_sums(factors: tf.Tensor, terms: tf.Tensor, start: tf.Tensor) -> tf.
     def pass_on(carried: tf.Tensor, at: Sequence[tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return at[0] * carried + at[1], carried
 
-    entering = scan(pass_on, start[tf.newaxis], [decay[:, 0], c[:, 0]])
+    decay, c = decay[:, 0], c[:, 0]
+    entering = scan(pass_on, start[tf.newaxis], [decay, c])
     filled = tf.concat(sums, axis=1) + tf.concat(decays, axis=1) * entering[:, tf.newaxis]
-    return tf.reshape(filled, tf.concat([[turns * length], tf.shape(start)], axis=0))[:time]
+    result = tf.reshape(filled, tf.concat([[turns * length], tf.shape(start)], axis=0))[:time]
+    return marked([result], "weighted_sums", {"start": start, "factors": factors, "terms": terms})[0]
+
+
+def product(x: tf.Tensor, kernel: tf.Tensor, *, transposed: bool = False) -> tf.Tensor:
+    """x W, or x W^T, of all steps as one product: TensorFlow multiplies stacks of matrices one by one, ONNX doesn't.
+
+    Args:
+        x: `(time, batch, ...)`.
+        kernel: W, a matrix.
+        transposed: Multiply by W^T.
+    """
+    rows = tf.matmul(tf.reshape(x, [-1, x.shape[-1]]), kernel, transpose_b=transposed)
+    result = tf.reshape(rows, tf.concat([tf.shape(x)[:2], [rows.shape[-1]]], axis=0))
+    result = tf.ensure_shape(result, [*x.shape[:-1], rows.shape[-1]])
+    return marked([result], "product", {"x": x, "kernel": kernel}, transposed=transposed)[0]
 
 
 def _in_blocks(step: Step, carried: tf.Tensor, sequences: Sequence[tf.Tensor], *, backwards: bool) -> tf.Tensor:

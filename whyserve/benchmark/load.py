@@ -14,7 +14,8 @@ import time
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from whyserve.benchmark.grpc_connection import GoneAwayError, GrpcConnection
 
 OK = b"HTTP/1.1 200"
 LENGTH = b"content-length:"
@@ -198,22 +199,30 @@ def _rest_connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter,
 
 
 async def open_grpc(plan: Plan) -> Sequence[Connection]:
-    """Channels that don't share a connection."""
-    import grpc.aio
-
-    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_receive_message_length", -1)]
-    channels = [grpc.aio.insecure_channel(f"{plan.host}:{plan.port}", options=options) for _ in range(plan.connections)]
+    """Connections that speak gRPC, and are opened anew when the server closes them between two calls."""
     body = b64decode(plan.body)
-    return [_grpc_connection(channel, plan.path, body) for channel in channels]
+
+    async def connect() -> GrpcConnection:
+        return await GrpcConnection.open(plan.host, plan.port, plan.path, body)
+
+    return [_grpc_connection(await connect(), connect) for _ in range(plan.connections)]
 
 
-def _grpc_connection(channel: Any, path: str, request: bytes) -> Connection:
-    call = channel.unary_unary(path)
+def _grpc_connection(first: GrpcConnection, connect: Callable[[], Awaitable[GrpcConnection]]) -> Connection:
+    current = first
 
     async def send() -> None:
-        await call(request)
+        nonlocal current
+        try:
+            await current.call()
+        except GoneAwayError:
+            current = await connect()
+            await current.call()
 
-    return Connection(send, channel.close)
+    async def close() -> None:
+        await current.close()
+
+    return Connection(send, close)
 
 
 def main() -> int:

@@ -72,7 +72,7 @@ def generate(plan: Plan) -> dict[str, float]:
     """Sends a load from another process; figures as `whyserve.benchmark.load.Load.figures` gives them.
 
     Raises:
-        CommandError: A request failed.
+        CommandError: A request failed, or was not answered in time.
     """
     figures: dict[str, float] = _run(plan)["figures"]
     return figures
@@ -82,7 +82,7 @@ def measure_latencies(plan: Plan) -> list[float]:
     """Sends a load from another process; the latency of each request in seconds.
 
     Raises:
-        CommandError: A request failed.
+        CommandError: A request failed, or was not answered in time.
     """
     latencies: list[float] = _run(plan)["latencies"]
     return latencies
@@ -90,14 +90,13 @@ def measure_latencies(plan: Plan) -> list[float]:
 
 def _run(plan: Plan) -> dict[str, Any]:
     command = [sys.executable, "-m", "whyserve.benchmark.load"]
-    result = subprocess.run(
-        command,
-        input=json.dumps(asdict(plan)),
-        capture_output=True,
-        text=True,
-        timeout=2 * plan.seconds + TIMEOUT_S,
-        check=False,
-    )
+    limit_s = 2 * plan.seconds + TIMEOUT_S
+    try:
+        result = subprocess.run(
+            command, input=json.dumps(asdict(plan)), capture_output=True, text=True, timeout=limit_s, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CommandError(f"The load on {plan.path} was not answered within {limit_s:g} s.") from error
     if result.returncode != 0:
         raise CommandError(f"The load on {plan.path} failed: {result.stderr.strip().splitlines()[-1]}")
     content: dict[str, Any] = json.loads(result.stdout)

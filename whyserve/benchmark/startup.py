@@ -19,8 +19,7 @@ from whyserve.errors import CommandError
 from whyserve.process import ServerProcess
 
 POLL_S = 0.005
-LOAD_S = 0.5
-LOAD_CONNECTIONS = 8
+LOAD_S, LOAD_PER_S, LOAD_CONNECTIONS = 0.5, 400.0, 8
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def measure_start(
         cores: Where the load generator runs.
 
     Returns:
-        The median time; memory of the last start, before and after half a second under load.
+        The median time; memory of the last start, before and after 200 predictions over 8 connections.
     """
     body = instances(inputs)
     seconds = []
@@ -60,7 +59,14 @@ def measure_start(
             seconds.append(time.monotonic() - server.started_at)
             now, _ = resident_mb(server.pid)
             plan = rest_plan(server, DEFAULT_SIGNATURE, inputs)
-            generate(make_plan(plan, connections=LOAD_CONNECTIONS, seconds=LOAD_S, cores=cores.generator))
+            load = make_plan(
+                plan,
+                connections=LOAD_CONNECTIONS,
+                seconds=LOAD_S,
+                rate_per_s=LOAD_PER_S,
+                cores=cores.generator,
+            )
+            generate(load)
             after, peak = resident_mb(server.pid)
     return Startup(engine, statistics.median(seconds), tuple(seconds), now, after, peak)
 

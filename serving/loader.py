@@ -15,6 +15,7 @@ from serving.engines.cpu import count_cpus
 from serving.errors import Code, ServingError
 from serving.memory import return_free_memory
 from serving.metrics import Metrics
+from serving.priority import can_undo, make_way, started_threads_keep_priority
 from serving.repository import VersionFolder, inspect_version
 from serving.servable import ExecutionOptions, Servable
 
@@ -68,9 +69,17 @@ class Loader:
         self._load_threads = ThreadPoolExecutor(options.num_load_threads or count_cpus(), thread_name_prefix="load")
 
     def finish_start(self) -> None:
-        """The first models are loaded: from now on loading makes way for requests."""
+        """The first models are loaded: from now on loading makes way for requests.
+
+        Where threads of the engine would have to make way too, it goes on as before.
+        """
         self._load_threads.shutdown(wait=False)
-        self._load_threads = ThreadPoolExecutor(self._options.num_load_threads or 1, thread_name_prefix="load")
+        makes_way = can_undo() or not self._engine.starts_threads
+        self._load_threads = ThreadPoolExecutor(
+            self._options.num_load_threads or 1,
+            thread_name_prefix="load",
+            initializer=make_way if makes_way else None,
+        )
 
     def stop(self) -> None:
         """Takes no more work."""
@@ -109,7 +118,8 @@ class Loader:
     def _make_servable(self, name: str, found: VersionFolder) -> Servable:
         try:
             execution = self._execution_of(found.path)
-            model = self._engine.load(found.path)
+            with started_threads_keep_priority():
+                model = self._engine.load(found.path)
         except (OSError, MemoryError) as error:
             code = Code.RESOURCE_EXHAUSTED if isinstance(error, MemoryError) else Code.INTERNAL
             raise ServingError(code, f"{found.path} can't be loaded: {type(error).__name__}: {error}") from error

@@ -68,9 +68,15 @@ class GraphModel(Protocol):
 
 
 class Engine(Protocol):
-    """A way of running models. `name` is what the command line calls it."""
+    """A way of running models.
+
+    Attributes:
+        name: What the command line calls it.
+        starts_threads: Whether loading a model starts threads that run it.
+    """
 
     name: str
+    starts_threads: bool
 
     def holds_model(self, path: Path) -> bool:
         """Whether `path` is a version folder of a kind that this engine can load, judged by the names of its files."""

@@ -57,6 +57,7 @@ class OnnxRuntimeEngine:
             raise ValueError(f"`device` must be 'cpu', 'cuda' or 'auto'. Received: device={device!r}.")
         self.device = device
         self.num_threads = num_threads or count_cpus()
+        self.starts_threads = self.num_threads > 1 or device != "cpu"
 
     def holds_model(self, path: Path) -> bool:
         """Whether `path` holds a bundle: the manifest says which ONNX file answers which signature."""

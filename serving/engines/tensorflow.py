@@ -45,6 +45,7 @@ class TensorFlowEngine:
     """
 
     name = "tensorflow"
+    starts_threads = True
 
     def __init__(
         self, *, device: str = "cpu", num_threads: int | None = None, session: SessionSettings | None = None

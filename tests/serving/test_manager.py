@@ -401,6 +401,7 @@ class HeldEngine:
     """Answers every load with the same model."""
 
     name = "held"
+    starts_threads = False
 
     def __init__(self, model: RecordingModel) -> None:
         self.model = model

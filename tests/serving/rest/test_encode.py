@@ -31,6 +31,17 @@ def test_every_float64_comes_back_the_same(array: np.ndarray) -> None:
     np.testing.assert_array_equal(np.array(encoded(array), np.float64), array)
 
 
+@given(st.lists(st.sampled_from([1, 1, 2, 3]), max_size=5).map(tuple), st.booleans())
+def test_dimensions_of_one_element_keep_their_lists(shape: tuple[int, ...], missing: bool) -> None:
+    array = np.arange(math.prod(shape), dtype=np.float32).reshape(shape) + 0.5
+    if missing:
+        array.ravel()[-1] = math.inf
+    assert encoded(array) == array.tolist()
+    assert encode_json(to_json(array)) == json.dumps(array.tolist(), separators=(",", ":")).encode()
+    if shape:
+        assert json.loads(encode_json(to_rows(array))) == array.tolist()
+
+
 def test_float32_is_written_with_its_shortest_digits() -> None:
     array = np.array([0.1, 0.2, 3, 1 / 3, 16777216], np.float32)
     assert encode_json(to_json(array)) == b"[0.1,0.2,3.0,0.33333334,16777216.0]"

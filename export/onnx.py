@@ -30,6 +30,7 @@ from export.onnx_naming import rename_internals
 from export.onnx_operations import CONVERTERS
 from export.onnx_padding import keep_padding_of_maxima
 from export.onnx_passes import lean_passes
+from export.onnx_scalars import widen_scalars
 from export.onnx_weights import fill, hollow
 from export.saved_model import Signature
 
@@ -92,6 +93,7 @@ def write_onnx(path: Path, signature: Signature, graph_name: str, weights: Weigh
     _refuse_unknown_operations(model, path.name)
     _set_interface(model, signature, path.name)
     keep_padding_of_maxima(model)
+    widen_scalars(model)
     transpose_narrow_convolutions(model, weights.value if weights is not None else onnx.numpy_helper.to_array)
     rename_internals(model)
     model.graph.name = graph_name

@@ -21,6 +21,8 @@ NAME = "dense"
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 EXAMPLES = np.linspace(-1, 1, 2 * FEATURES, dtype=np.float32).reshape(2, FEATURES)
 # Looks often for versions; no load balancer has to notice anything.
+# A load that goes on until the server isn't ready any more has to notice it before the ports close.
+NOTICED = "--drain_delay_s=1"
 FLAGS = ("--drain_delay_s=0", "--file_system_poll_wait_seconds=0.1", "--rest_api_read_timeout_in_ms=2000")
 TIMEOUT_S = 20.0
 # To read TensorFlow from a cold disk takes long.

@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from serving.protos.model_management_pb2 import ReloadConfigRequest, ReloadConfigResponse
-from tests.robustness.attack import NAME, TIMEOUT_S, attacked
+from tests.robustness.attack import NAME, NOTICED, TIMEOUT_S, attacked
 from tests.robustness.check_versions import answered_by, cut_file, load, wait_for
 from tests.serving.bundles import copy_bundle, write_bundle
 
@@ -31,7 +31,7 @@ def config_of(models, *names):
 
 
 def test_a_hundred_changes_of_the_set_of_models_under_load_cost_no_request(models, tmp_path):
-    with attacked(models[NAME], tmp_path) as server, load(server.process) as figures:
+    with attacked(models[NAME], tmp_path, NOTICED) as server, load(server.process) as figures:
         with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             change = channel.unary_unary(
                 RELOAD,
@@ -51,7 +51,7 @@ def test_a_hundred_changes_of_the_set_of_models_under_load_cost_no_request(model
 
 def test_sets_of_models_that_can_not_be_served_change_nothing(models, tmp_path):
     models["missing"] = tmp_path / "nowhere"
-    with attacked(models[NAME], tmp_path) as server, load(server.process) as figures:
+    with attacked(models[NAME], tmp_path, NOTICED) as server, load(server.process) as figures:
         with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             change = channel.unary_unary(RELOAD, request_serializer=ReloadConfigRequest.SerializeToString)
             twice = config_of(models, NAME, NAME)
@@ -69,7 +69,7 @@ def test_sets_of_models_that_can_not_be_served_change_nothing(models, tmp_path):
 
 def test_a_version_that_is_replaced_while_it_loads_is_served_whole_or_not_at_all(models, tmp_path):
     base_path, source = models[NAME], tmp_path / "elsewhere"
-    with attacked(base_path, tmp_path) as server, load(server.process) as figures:
+    with attacked(base_path, tmp_path, NOTICED) as server, load(server.process) as figures:
         for version in range(2, 8):
             good = write_bundle(source, version)
             broken = copy_bundle(good, source / f"{version}-broken")

@@ -11,7 +11,7 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 
-from tests.robustness.attack import NAME, attacked, kill, predict_rest
+from tests.robustness.attack import NAME, NOTICED, attacked, kill, predict_rest
 from tests.serving.bundles import kernel_of, softmax, write_bundle
 from whyserve.benchmark.generator import make_plan, rest_plan
 from whyserve.benchmark.load import Plan
@@ -101,7 +101,7 @@ def test_a_damaged_version_is_never_served_and_the_good_one_stays(base_path, tmp
 
 def test_a_version_that_is_copied_slowly_is_served_when_it_is_whole(base_path, tmp_path):
     source = write_bundle(tmp_path / "elsewhere", 2)
-    with attacked(base_path, tmp_path) as server, load(server.process) as figures:
+    with attacked(base_path, tmp_path, NOTICED) as server, load(server.process) as figures:
         target = base_path / "2"
         target.mkdir()
         for path in sorted(source.iterdir(), reverse=True):  # predict.onnx first, the manifest before explain.onnx
@@ -118,7 +118,7 @@ def test_a_version_that_is_copied_slowly_is_served_when_it_is_whole(base_path, t
 
 
 def test_versions_that_come_go_and_break_all_the_time_cost_no_request(base_path, tmp_path):
-    with attacked(base_path, tmp_path) as server, load(server.process) as figures:
+    with attacked(base_path, tmp_path, NOTICED) as server, load(server.process) as figures:
         for version in range(2, 12):
             folder = write_bundle(tmp_path / "elsewhere", version)
             if version % 3 == 0:

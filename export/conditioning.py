@@ -4,16 +4,23 @@ Relevance may be badly conditioned: a sum of two branches that nearly cancel div
 thousand times the rounding of its inputs. And it isn't continuous: the winner of a max-pooling window takes it all, a
 ReLU over such a sum is on or off, and a hair's breadth decides. Both are known by changing the inputs by about what a
 layer's sums lose: what one and the same program computes then changes as much as two programs differ.
+
+That shows what an input's own rounding does. What each layer's sums lose on the way shows if the weights are changed as
+well: a sum of products as computed is the exact sum of slightly other products (Higham 2002, Accuracy and Stability of
+Numerical Algorithms, section 3.1). It takes that where the inputs are whole numbers, and in recurrent layers, whose
+relevance is a product of as many quotients as there are steps.
 """
 
+from contextlib import nullcontext
 from typing import final
 
 import numpy as np
 
-from export.runners import Arrays, Runner
+from export.runners import Arrays, Probe
 from export.saved_model import TARGET
 
 _PROBES = 16
+_OF_INPUTS = 8  # these come first: they leave the weights alone
 _ROUNDING = 16 * float(np.finfo(np.float32).eps)  # what the sums of some hundred products in another order lose
 _MARGIN = 4.0  # the probes don't find the largest change there is
 _SEED = 20260103
@@ -21,7 +28,9 @@ _SEED = 20260103
 
 @final
 class Rounding:
-    """By how much rounding of a call's inputs changes the outputs of one program: as many runs as the question takes.
+    """By how much rounding of a call's inputs and weights changes the outputs of one program.
+
+    As many runs as the question takes; weights are changed in the second half of them, where inputs alone don't answer.
 
     Args:
         probe: A program that computes the signature.
@@ -29,12 +38,13 @@ class Rounding:
         inputs: Its inputs, examples first. Only floating-point ones are changed.
     """
 
-    def __init__(self, probe: Runner, signature: str, inputs: Arrays) -> None:
+    def __init__(self, probe: Probe, signature: str, inputs: Arrays) -> None:
         self._probe = probe
         self._signature = signature
         self._inputs = inputs
         self._generator = np.random.default_rng(_SEED)
-        self._left = _PROBES
+        floating = any(np.issubdtype(values.dtype, np.floating) for values in inputs.values())
+        self._left = _PROBES if floating else _PROBES - _OF_INPUTS
         outputs = probe.run(signature, inputs)
         self._original = {name: v for name, v in outputs.items() if np.issubdtype(v.dtype, np.floating)}
         self._moved = {name: np.zeros(len(values)) for name, values in self._original.items()}
@@ -56,11 +66,13 @@ class Rounding:
 
     def _run(self) -> None:
         self._left -= 1
+        weights_too = self._left < _PROBES - _OF_INPUTS
         changed = {
             name: values if name == TARGET else _rounded(values, self._generator)
             for name, values in self._inputs.items()
         }
-        outputs = self._probe.run(self._signature, changed)
+        with self._probe.moved(_ROUNDING, _SEED + self._left) if weights_too else nullcontext():
+            outputs = self._probe.run(self._signature, changed)
         for name, values in self._original.items():
             self._moved[name] = np.maximum(self._moved[name], per_example(np.abs(outputs[name] - values)))
 

@@ -19,7 +19,7 @@ import numpy as np
 from export.conditioning import Rounding, per_example
 from export.errors import ParityError
 from export.manifest import EXPLAIN_SIGNATURE, EXPLAIN_TARGET_SIGNATURE, PREDICT_SIGNATURE
-from export.runners import Arrays, Runner
+from export.runners import Arrays, Probe, Runner
 from export.samples import Samples
 from export.saved_model import PREDICTED_CLASS, TARGET
 
@@ -122,7 +122,7 @@ def compare(
     *,
     samples: str,
     explanation_tolerance: float = RELEVANCE_TOLERANCE,
-    probe: Runner | None = None,
+    probe: Probe | None = None,
 ) -> ParityReport:
     """Run all cases everywhere; each format against the reference, and the formats against one another.
 
@@ -270,7 +270,7 @@ class _Pair:
 class _Ledger:
     """Collects the worst comparison of every output and pair, and what was wrong."""
 
-    def __init__(self, probe: Runner | None) -> None:
+    def __init__(self, probe: Probe | None) -> None:
         self._probe = probe
         self._worst: dict[tuple[str, str, str, str], Comparison] = {}
         self._faults: list[str] = []
@@ -334,7 +334,7 @@ class _Ledger:
                 f"{widened[index[0]] / pair.unit:.0e}"
             )
 
-    def _rounding(self, case: Case, probe: Runner) -> Rounding:
+    def _rounding(self, case: Case, probe: Probe) -> Rounding:
         """Kept for one case: it takes several runs."""
         if self._probed is None or self._probed[0] is not case:
             self._probed = (case, Rounding(probe, case.signature, case.inputs))

@@ -1,6 +1,7 @@
 """The same signatures computed by everything that serves them: the Keras model, a TensorFlow Session, ONNX Runtime."""
 
 import contextlib
+import functools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,14 @@ class Runner(Protocol):
 
     def run(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs of one signature by name."""
+        ...
+
+
+class Probe(Runner, Protocol):
+    """A program whose weights can be moved for a moment."""
+
+    def moved(self, relative: float, seed: int) -> contextlib.AbstractContextManager[None]:
+        """Meanwhile each weight w is w (1 + u), u uniform within `relative` of 0."""
         ...
 
 
@@ -92,7 +101,7 @@ class SessionRunner:
     """The SavedModel in a TensorFlow 1 Session on the CPU: what TensorFlow Serving does.
 
     Args:
-        directory: The folder of `saved_model.pb`.
+        directory: The folder of `saved_model.pb`; `moved` reads it again.
 
     Raises:
         ConversionError: The SavedModel can't be loaded.
@@ -109,6 +118,8 @@ class SessionRunner:
             self._session.close()
             raise ConversionError(f"The SavedModel in {directory} can't be loaded into a Session: {error}") from error
         self.signatures: dict[str, Any] = dict(meta_graph.signature_def)
+        self._saver = meta_graph.saver_def
+        self._checkpoint = str(directory / tf.saved_model.VARIABLES_DIRECTORY / tf.saved_model.VARIABLES_FILENAME)
 
     def run(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs of one signature, by the names of the SavedModel's own signature definition."""
@@ -120,6 +131,34 @@ class SessionRunner:
         except tf.errors.OpError as error:
             raise ConversionError(f"Signature {signature!r} of the SavedModel can't be run: {error.message}") from error
 
+    @contextlib.contextmanager
+    def moved(self, relative: float, seed: int) -> Iterator[None]:
+        """Meanwhile each weight w is w (1 + u), u uniform within `relative` of 0; they are then read from disk."""
+        move, fed_relative, fed_seed = self._move
+        try:
+            self._session.run(move, {fed_relative: relative, fed_seed: seed})
+            yield
+        finally:
+            if self._variables:
+                self._session.run(self._saver.restore_op_name, {self._saver.filename_tensor_name: self._checkpoint})
+
+    @functools.cached_property
+    def _variables(self) -> list[Any]:
+        """The operations that stand for the floating-point variables; some of tracing are left that have no value."""
+        graph = self._session.graph
+        found = [op for op in graph.get_operations() if op.type == "VarHandleOp" and op.get_attr("dtype").is_floating]
+        with graph.as_default():
+            have_values = [tf.raw_ops.VarIsInitializedOp(resource=op.outputs[0]) for op in found]
+        return [op for op, has_value in zip(found, self._session.run(have_values), strict=True) if has_value]
+
+    @functools.cached_property
+    def _move(self) -> tuple[Any, Any, Any]:
+        """An operation that moves all weights, and its two arguments."""
+        with self._session.graph.as_default():
+            relative, seed = tf.compat.v1.placeholder(tf.float32, ()), tf.compat.v1.placeholder(tf.int32, ())
+            moves = [_move(op, relative, tf.stack([seed, index])) for index, op in enumerate(self._variables)]
+            return tf.group(*moves), relative, seed
+
     def __enter__(self) -> Self:
         return self
 
@@ -127,6 +166,13 @@ class SessionRunner:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._session.close()
+
+
+def _move(variable: Any, relative: Any, seed: Any) -> Any:
+    handle, dtype = variable.outputs[0], variable.get_attr("dtype")
+    value = tf.raw_ops.ReadVariableOp(resource=handle, dtype=dtype)
+    noise = tf.random.stateless_uniform(tf.shape(value), seed, -1, 1, dtype) * tf.cast(relative, dtype)
+    return tf.raw_ops.AssignVariableOp(resource=handle, value=value + value * noise)
 
 
 class OnnxRunner:

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 @register("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea", "ScaleAndTranslate")
 def resize(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -> None:
-    """R_x = x * (M_h^T c M_w) with c = R / (y + epsilon s(y)), M the weights along height and width."""
+    """R_x = x * (M_h^T c M_w) with c = R / (y + epsilon s(y)), M the weights along height and width.
+
+    Below all weights a mean is preprocessing, as a change of scale is: R_x = M_h^T R M_w, whatever zero stands for in
+    the image. A quotient of the two would hand on rounding alone where pixels of both signs cancel.
+    """
     relevance = relevances[0]
     if relevance is None:
         return
@@ -28,12 +32,24 @@ def resize(op: tf.Operation, relevances: list[Relevance | None], walk: "Walk") -
         constants = [tf.constant(walk.trace.value(tensor)) for tensor in arguments]
         rows = _weights(op, constants, height, width, along_height=True)
         columns = _weights(op, constants, height, width, along_height=False)
+    if walk.is_raw(x) and _are_means(rows) and _are_means(columns):
+        walk.send(x, Relevance(x, relevance=_moved_back(relevance.value(), rows, columns)))
+        return
     y = widen(op.outputs[0])
     c = quotient(relevance, y, walk.norm_epsilon)
     walk.absorb(op, stabilizer=c * stabilizer(y, walk.norm_epsilon))
-    g = tf.einsum("bhwc,hi->biwc", c, tf.constant(rows, c.dtype))
-    g = tf.einsum("biwc,wj->bijc", g, tf.constant(columns, c.dtype))
-    walk.send(x, Relevance(x, gradient=g))
+    walk.send(x, Relevance(x, gradient=_moved_back(c, rows, columns)))
+
+
+def _moved_back(values: tf.Tensor, rows: np.ndarray, columns: np.ndarray) -> tf.Tensor:
+    """M_h^T v M_w for each channel."""
+    values = tf.einsum("bhwc,hi->biwc", values, tf.constant(rows, values.dtype))
+    return tf.einsum("biwc,wj->bijc", values, tf.constant(columns, values.dtype))
+
+
+def _are_means(weights: np.ndarray) -> bool:
+    """The weights of each result sum to one, but for their rounding to float32."""
+    return bool(np.allclose(weights.sum(axis=1), 1.0, rtol=0.0, atol=1e-6))
 
 
 def _weights(

@@ -38,14 +38,15 @@ LINEAR = {
     "repeat": (lambda: layers.RepeatVector(4), (5,)),
 }
 
-INTERPOLATED = {"resizing", "resizing, nearest", "upsampling, bilinear"}
+INTERPOLATED = {"resizing", "resizing, nearest", "upsampling, bilinear"}  # not of raw input, which these leave whole
 
 
 @pytest.mark.parametrize("name", LINEAR)
 def test_a_linear_layer_gives_input_times_gradient(name):
     make, shape = LINEAR[name]
-    model = functional(lambda x: layers.Dense(3, use_bias=False)(layers.Flatten()(make()(x))), shape)
-    x = signal(3, *shape)
+    mixed = layers.Conv2D(4, 1, use_bias=False, dtype="float64") if name in INTERPOLATED else lambda x: x
+    model = functional(lambda x: layers.Dense(3, use_bias=False)(layers.Flatten()(make()(mixed(x)))), shape)
+    x = signal(3, *shape) * (100 if name in INTERPOLATED else 1)
     result = explain(model, x, target=1, composite="epsilon", epsilon=1e-12)
     source = tf.constant(x)
     with tf.GradientTape() as tape:
@@ -53,7 +54,7 @@ def test_a_linear_layer_gives_input_times_gradient(name):
         score = model(source)[:, 1]
     expected = (source * tape.gradient(score, source)).numpy()
     # Resizing shares by zennit's `Norm`, whose stabiliser of 1e-6 counts where a result is small; in float32, too.
-    assert worst(result["relevance"], expected) < (1e-3 if name in INTERPOLATED else 1e-7)
+    assert worst(result["relevance"], expected) < (1e-4 if name in INTERPOLATED else 1e-7)
 
 
 NORMS = {

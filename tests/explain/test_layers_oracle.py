@@ -35,6 +35,11 @@ LAYERS = {
     ),
     "resizing": (between(lambda: layers.Resizing(7, 4)), [IMAGE], 1e-5),
     "resizing, nearest": (between(lambda: layers.Resizing(3, 8, interpolation="nearest")), [IMAGE], 1e-5),
+    "resizing of raw input": (
+        lambda x: layers.Dense(3)(layers.Flatten()(layers.Conv2D(4, 2)(layers.Resizing(7, 4)(x)))),
+        [IMAGE],
+        1e-5,
+    ),
     "unit normalization": (between(lambda: layers.UnitNormalization()), [IMAGE], 1e-9),
     "spectral normalization": (
         between(lambda: layers.SpectralNormalization(layers.Conv2D(3, 2))),

@@ -6,6 +6,7 @@ import numpy as np
 
 from tests.oracles import rules
 from tests.oracles.layers import Linear, Scale, Settings
+from tests.oracles.resizing import Resizing
 
 
 @dataclass
@@ -21,7 +22,7 @@ class Network:
     """Nodes in order of execution; the last one's output is explained.
 
     A layer with weights that has none below it is a first one. Batch normalisation (a `Scale`) that alone reads a layer
-    with weights is folded into it, and a `Scale` without weights below it is preprocessing.
+    with weights is folded into it, and a `Scale` or `Resizing` without weights below it is preprocessing.
     """
 
     def __init__(self, inputs, nodes):
@@ -102,5 +103,5 @@ def _mark_preprocessing(nodes):
             node.layer.is_first = True
         if isinstance(node.layer, Linear) or weighted & set(node.inputs):
             weighted.add(node.name)
-        elif isinstance(node.layer, Scale):
+        elif isinstance(node.layer, Scale | Resizing):
             node.layer.preprocessing = True

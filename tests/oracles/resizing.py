@@ -29,10 +29,11 @@ def bilinear(size, new_size):
 
 @dataclass
 class Resizing:
-    """y = M_height x M_width^T for each channel, shared in proportion to the summands."""
+    """y = M_height x M_width^T for each channel, shared in proportion to the summands; of raw input, to the weights."""
 
     new_size: tuple[int, int]
     weights: object
+    preprocessing: bool = False
 
     def _affine(self, shape):
         height, width = (self.weights(size, new) for size, new in zip(shape, self.new_size, strict=False))
@@ -45,4 +46,7 @@ class Resizing:
 
     def backward(self, R, inputs, output, settings):
         (x,) = inputs
-        return [rules.average(x.ravel(), self._affine(x.shape), R.ravel()).reshape(x.shape)]
+        affine = self._affine(x.shape)
+        if self.preprocessing:
+            return [(affine.matrix @ R.ravel()).reshape(x.shape)]
+        return [rules.average(x.ravel(), affine, R.ravel()).reshape(x.shape)]

@@ -8,9 +8,11 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 from tf2onnx import utils
 from tf2onnx.onnx_opset.math import MatMul
+from tf2onnx.onnx_opset.nn import Resize
 
 from export.onnx_einsum import einsum
 
+_UNKNOWN = -1
 _GEMM_DTYPES = frozenset({TensorProto.FLOAT16, TensorProto.FLOAT, TensorProto.DOUBLE})
 
 Converter = Callable[[Any, Any, str, list[Any]], None]
@@ -118,6 +120,19 @@ def matmul(ctx: Any, node: Any, _name: str, _arguments: list[Any]) -> None:
         node.set_attr(name, value)
 
 
+def resize(ctx: Any, node: Any, _name: str, _arguments: list[Any]) -> None:
+    """Resizing to a size where the factor isn't whole: tf2onnx writes the factor, and 7 times fl(11 / 7) isn't 11."""
+    image = node.input[0]
+    shape = ctx.get_shape(image)
+    if shape and node.inputs[1].is_const() and min(shape[1:3]) > 0:
+        new = node.inputs[1].get_tensor_value()
+        if any(after % before for before, after in zip(shape[1:3], new, strict=True)):
+            ctx.set_shape(image, [shape[0], _UNKNOWN, _UNKNOWN, shape[3]])  # of unknown sizes it writes the new size
+    Resize.version_11(ctx, node)
+    if shape:
+        ctx.set_shape(image, shape)
+
+
 # The shape that tf2onnx takes custom converters in: the function, and arguments for it.
 CONVERTERS: Mapping[str, tuple[Converter, list[Any]]] = {
     "Bucketize": (bucketize, []),
@@ -125,6 +140,9 @@ CONVERTERS: Mapping[str, tuple[Converter, list[Any]]] = {
     "Erfc": (erfc, []),
     "Expm1": (expm1, []),
     "MatMul": (matmul, []),
+    "ResizeBicubic": (resize, []),
+    "ResizeBilinear": (resize, []),
+    "ResizeNearestNeighbor": (resize, []),
     "ScatterNd": (scatter_nd, []),
     "SegmentMax": (partial(segments, reduction="max"), []),
     "SegmentSum": (partial(segments, reduction="add"), []),

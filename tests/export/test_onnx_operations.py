@@ -1,7 +1,10 @@
+from itertools import product
+
 import keras
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 import tensorflow as tf
 
 from explain.trace import output_names
@@ -34,3 +37,29 @@ def test_grouped_convolutions_are_exported(tmp_path):
     session = session_of(lambda x: predict({"x": x})[name], (None, 6, 6, 4), tmp_path / "m.onnx")
     x = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype(np.float32)
     np.testing.assert_allclose(session.run(None, {"x": x})[0], model(x), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "interpolation"),
+    [
+        *product([(7, 49)], [(5, 11), (11, 50)], ["bilinear", "nearest"]),
+        *product([(6, 5)], [(12, 15)], ["bilinear", "nearest"]),
+        ((7, 49), (11, 50), "bicubic"),  # ONNX Runtime makes images larger this way, not smaller
+        ((6, 5), (12, 15), "bicubic"),
+    ],
+)
+def test_images_are_resized_to_the_size_that_is_asked_for(tmp_path, before, after, interpolation):
+    def function(x):
+        return 2 * tf.image.resize(x, after, interpolation)
+
+    session = session_of(function, (None, *before, 2), tmp_path / "m.onnx")
+    x = np.random.default_rng(0).normal(size=(3, *before, 2)).astype(np.float32)
+    # Positions are rounded to float32; TensorFlow takes bicubic weights from a table of 1,024.
+    tolerance = 2e-2 if interpolation == "bicubic" else 1e-4
+    np.testing.assert_allclose(session.run(None, {"x": x})[0], function(x), rtol=0, atol=tolerance)
+    model = onnx.shape_inference.infer_shapes(onnx.load(tmp_path / "m.onnx"), strict_mode=True, data_prop=True)
+    (resized,) = (node for node in model.graph.node if node.op_type == "Resize")
+    sizes = {
+        value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.value_info
+    }
+    assert sizes[resized.output[0]][2:] == list(after)

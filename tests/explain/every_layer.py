@@ -8,6 +8,7 @@ from keras import layers
 
 VECTOR, SEQUENCE, IMAGE, VOLUME, VIDEO = (5,), (6, 4), (8, 8, 3), (4, 4, 4, 2), (3, 6, 6, 2)
 TOKENS, TOKEN = "tokens", "token"
+IN_SINGLE = {"dtype": "float32"}  # TensorFlow pools volumes in no other precision, on a CPU
 
 
 def _alone(name, *arguments, **options):
@@ -21,6 +22,21 @@ def _together(name, **options):
 
 def _attention(name, **options):
     return lambda: lambda x: getattr(layers, name)(**options)(x, x)
+
+
+def _padded(x):
+    """A sequence with two steps more, which are masked."""
+    return layers.Masking()(layers.ZeroPadding1D((0, 2))(x))
+
+
+def _masked(name):
+    return lambda: lambda x: getattr(layers, name)()([_padded(x), layers.Dense(4)(_padded(x))])
+
+
+def _with_states(x):
+    """Two LSTMs, the second of which starts where the first one ends."""
+    sequence, *states = layers.LSTM(3, return_sequences=True, return_state=True)(x)
+    return layers.Concatenate()([layers.LSTM(3)(sequence, initial_state=states), *states])
 
 
 # The layer, how it is made, and the shape of what it reads.
@@ -42,10 +58,15 @@ EXPLAINED = {
         SEQUENCE,
     ),
     **{
-        f"{kind}{rank}D": (_alone(f"{kind}{rank}D", 2), shape)
-        for kind in (
-            "AdaptiveAveragePooling", "AdaptiveMaxPooling", "AveragePooling", "MaxPooling", "UpSampling",
+        f"{kind}{rank}D": (_alone(f"{kind}{rank}D", *options, **(IN_SINGLE if rank == 3 else {})), shape)
+        for kind, options in (
+            ("AdaptiveAveragePooling", (2,)), ("AdaptiveMaxPooling", (2,)),
+            ("AveragePooling", (3, 2, "same")), ("MaxPooling", (3, 2, "same")),
         )
+        for rank, shape in ((1, SEQUENCE), (2, IMAGE), (3, VOLUME))
+    },
+    **{
+        f"UpSampling{rank}D": (_alone(f"UpSampling{rank}D", 2), shape)
         for rank, shape in ((1, SEQUENCE), (2, IMAGE), (3, VOLUME))
     },
     **{
@@ -104,9 +125,51 @@ EXPLAINED = {
     "ReversibleEmbedding": (_alone("ReversibleEmbedding", 9, 4), TOKENS),
     "CategoryEncoding": (_alone("CategoryEncoding", 9, output_mode="count"), TOKENS),
     "Discretization": (_alone("Discretization", [0.0, 1.0], output_mode="one_hot"), (1,)),
-    "Hashing": (_alone("Hashing", 5, output_mode="one_hot"), TOKEN),
-    "IntegerLookup": (_alone("IntegerLookup", vocabulary=[1, 2, 3], output_mode="one_hot"), TOKEN),
 }  # fmt: skip
+
+# The same layers in other forms: strides, paddings, interpolations, masks, states.
+VARIANTS = {
+    "Conv1D_causal": (_alone("Conv1D", 2, 3, padding="causal", dilation_rate=2), SEQUENCE),
+    "Conv2D_grouped": (_alone("Conv2D", 6, 3, groups=3, padding="same", strides=2), IMAGE),
+    "Conv3D_strided": (_alone("Conv3D", 2, 3, padding="same", strides=2), VOLUME),
+    **{
+        f"Conv{rank}DTranspose_strided": (_alone(f"Conv{rank}DTranspose", 2, 3, padding="same", strides=2), shape)
+        for rank, shape in ((1, SEQUENCE), (2, IMAGE), (3, VOLUME))
+    },
+    "DepthwiseConv1D_strided": (_alone("DepthwiseConv1D", 3, padding="same", strides=2), SEQUENCE),
+    "SeparableConv1D_dilated": (_alone("SeparableConv1D", 2, 2, padding="same", dilation_rate=2), SEQUENCE),
+    "SeparableConv2D_strided": (_alone("SeparableConv2D", 2, 3, padding="same", strides=2), IMAGE),
+    "AveragePooling3D_overlapping": (_alone("AveragePooling3D", 2, 1, **IN_SINGLE), VOLUME),
+    "MaxPooling3D_overlapping": (_alone("MaxPooling3D", 2, 1, **IN_SINGLE), VOLUME),
+    "MaxPooling2D_plain": (_alone("MaxPooling2D"), IMAGE),
+    "UpSampling2D_bilinear": (_alone("UpSampling2D", 2, interpolation="bilinear"), IMAGE),
+    "Resizing_nearest": (_alone("Resizing", 5, 11, interpolation="nearest"), IMAGE),
+    "Resizing_within": (lambda: lambda x: layers.Resizing(5, 11)(layers.Conv2D(2, 2)(x)), IMAGE),
+    "Cropping2D_uneven": (_alone("Cropping2D", ((1, 2), (0, 3))), IMAGE),
+    "ZeroPadding2D_uneven": (_alone("ZeroPadding2D", ((1, 2), (0, 3))), IMAGE),
+    "GroupNormalization_of_three": (_alone("GroupNormalization", 3), IMAGE),
+    "SpectralNormalization_dense": (lambda: layers.SpectralNormalization(layers.Dense(3)), VECTOR),
+    "MultiHeadAttention_causal": (
+        lambda: lambda x: layers.MultiHeadAttention(2, 3)(x, x, use_causal_mask=True),
+        SEQUENCE,
+    ),
+    "Attention_masked": (_masked("Attention"), SEQUENCE),
+    "AdditiveAttention_masked": (_masked("AdditiveAttention"), SEQUENCE),
+    "Embedding_masked": (lambda: lambda x: layers.LSTM(3)(layers.Embedding(9, 4, mask_zero=True)(x)), TOKENS),
+    "GRU_reset_before": (_alone("GRU", 3, reset_after=False), SEQUENCE),
+    "GRU_masked": (lambda: lambda x: layers.GRU(3, return_sequences=True)(_padded(x)), SEQUENCE),
+    "LSTM_states": (lambda: _with_states, SEQUENCE),
+}
+
+# Explained, but ONNX has no such operation, and no bundle is written: what the refusal says.
+NOT_IN_ONNX = {
+    "Hashing": (_alone("Hashing", 5, output_mode="one_hot"), TOKEN, "'StringToHashBucketFast'.*'functional.*hashing"),
+    "IntegerLookup": (
+        _alone("IntegerLookup", vocabulary=[1, 2, 3], output_mode="one_hot"),
+        TOKEN,
+        r"integer_lookup.*\(a lookup table",
+    ),
+}
 
 # Loops and complex numbers: refused by name.
 REFUSED = {

@@ -4,46 +4,82 @@ import pytest
 from keras import layers
 
 from explain import UnsupportedOperationError, build_explainer
-from tests.explain.every_layer import EXPLAINED, NOT_SERVED, REFUSED, TOKEN, TOKENS, TRAINING_ONLY
-from tests.explain.running import call
+from export.errors import ConversionError
+from tests.explain.every_layer import (
+    EXPLAINED,
+    NOT_IN_ONNX,
+    NOT_SERVED,
+    REFUSED,
+    TOKEN,
+    TOKENS,
+    TRAINING_ONLY,
+    VARIANTS,
+)
+from tests.explain.exporting import engines_of
+from tests.explain.running import call, double, randomized, worst
 
-GROUPS = 4
+GROUPS = 5
 
 
 def input_and_values(name, shape):
     if shape in {TOKENS, TOKEN}:
-        values = np.array([[1, 2, 3], [3, 2, 2]] if shape == TOKENS else [[1], [3]])
+        values = np.array([[1, 2, 3], [3, 2, 2]] if shape == TOKENS else [[1], [3]], np.int32)
         return keras.Input(values.shape[1:], dtype="int32", name=name), values
-    return keras.Input(shape, name=name), np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
+    x = keras.Input(shape, name=name, dtype=keras.config.dtype_policy().variable_dtype)
+    return x, np.random.default_rng(0).normal(size=(2, *shape)).astype(np.float32)
 
 
 def score(make, x):
     """A score from what the layer returns."""
     y = make()(x)
-    y = y if y.dtype.startswith("float") else keras.ops.cast(y, "float32")
+    y = y if y.dtype.startswith("float") else keras.ops.cast(y, keras.config.dtype_policy().compute_dtype)
     return layers.Dense(1, use_bias=False)(keras.ops.reshape(y, (-1, int(np.prod(y.shape[1:])))))
 
 
 def test_every_layer_of_keras_is_placed():
     classes = {cls.__name__ for cls in vars(layers).values() if isinstance(cls, type) and issubclass(cls, layers.Layer)}
-    placed = [*EXPLAINED, *REFUSED, *TRAINING_ONLY, *NOT_SERVED]
+    placed = [*EXPLAINED, *NOT_IN_ONNX, *REFUSED, *TRAINING_ONLY, *NOT_SERVED]
     assert len(placed) == len(set(placed))
     assert set(placed) == classes
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("group", range(GROUPS))
-def test_layers_are_explained(group):
-    """Several in one model, each on an input of its own: each gets relevance."""
-    chosen = dict(list(EXPLAINED.items())[group::GROUPS])
+def model_of(chosen):
+    """Several layers in one model, each on an input of its own; and the inputs' values."""
     pairs = {name: input_and_values(name, shape) for name, (_, shape) in chosen.items()}
     scores = [score(make, pairs[name][0]) for name, (make, _) in chosen.items()]
-    model = keras.Model([x for x, _ in pairs.values()], layers.Add()(scores))
-    result = call(build_explainer(model, composite="epsilon"), {name: values for name, (_, values) in pairs.items()})
-    for name in chosen:
-        relevance = result[f"relevance_{name}"]
-        assert np.isfinite(relevance).all(), name
-        assert np.abs(relevance).max() > 1e-6, name
+    total = layers.Add()(scores) if len(scores) > 1 else scores[0]
+    return keras.Model([x for x, _ in pairs.values()], total), {name: values for name, (_, values) in pairs.items()}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", range(GROUPS))
+def test_the_engines_explain_layers_as_float64_does(group, tmp_path):
+    """Each layer gets relevance, and the same."""
+    chosen = dict(list((EXPLAINED | VARIANTS).items())[group::GROUPS])
+    with double():
+        reference, arrays = model_of(chosen)
+    randomized(reference).set_weights([np.float64(np.float32(value)) for value in reference.get_weights()])
+    model, _ = model_of(chosen)
+    model.set_weights(reference.get_weights())
+    expected = call(build_explainer(reference, composite="epsilon"), arrays)
+    engines = engines_of(model, tmp_path, composite="epsilon")
+    found = [engine({**arrays, "target": np.zeros(2, np.int32)}) for engine in engines]
+    for name in (f"relevance_{name}" for name in chosen):
+        assert np.abs(expected[name]).max() > 1e-6, name
+        for relevances in found:
+            assert worst(relevances[name], expected[name]) < 1e-4, name
+        assert worst(found[1][name], found[0][name]) < 1e-5, name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NOT_IN_ONNX)
+def test_layers_that_onnx_lacks_are_explained_and_refused_by_name_at_export(name, tmp_path):
+    make, shape, message = NOT_IN_ONNX[name]
+    model, values = model_of({"x": (make, shape)})
+    relevance = call(build_explainer(model, composite="epsilon"), values)["relevance"]
+    assert np.abs(relevance).max() > 1e-6
+    with pytest.raises(ConversionError, match=message):
+        engines_of(model, tmp_path, composite="epsilon")
 
 
 @pytest.mark.parametrize("name", REFUSED)

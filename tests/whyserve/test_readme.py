@@ -18,10 +18,19 @@ BLOCK = re.compile(r"^```(\w+) (run|serve)\n(.*?)^```$", re.MULTILINE | re.DOTAL
 README = (ROOT / "README.md").read_text()
 
 
-def test_every_file_that_is_linked_is_there():
+def anchors(page):
+    """What links may name of a page: its headings, as GitHub spells them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def test_every_file_and_heading_that_is_linked_is_there():
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert links
-    assert all((ROOT / link).is_file() for link in links)
+    for link in links:
+        name, _, anchor = link.partition("#")
+        assert (ROOT / name).is_file(), link
+        assert not anchor or anchor in anchors(ROOT / name), link
 
 
 def test_every_command_is_told():

@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ PREDICTED_CLASS = -1
 """The `target` that asks for the predicted class."""
 
 _ERRORS_SEVERITY = 3
+_PAUSE_S = 0.001
 _STATE = ort.capi.onnxruntime_pybind11_state
 _RUNTIME_ERRORS: tuple[type[Exception], ...] = (
     _STATE.EPFail,
@@ -155,8 +157,10 @@ class OnnxRuntimeModel:
         return {name: _from_runtime(value) for name, value in zip(output_names, values, strict=True)}
 
     def close(self) -> None:
-        """Lets go of the sessions and their memory."""
-        self._sessions.clear()
+        """Lets go of the sessions one by one: nothing else in the process runs while the memory of one is freed."""
+        while self._sessions:
+            self._sessions.popitem()
+            time.sleep(_PAUSE_S)
 
     def _match(self, signature_name: str) -> tuple[str, ...]:
         """Compares a signature with its file; returns the file's inputs that the signature fills in itself."""

@@ -79,6 +79,11 @@ class Connection(asyncio.Protocol):
             on_end=self._on_end,
             on_pong=self._on_pong,
         )
+        if not self._acceptor.enter(self):
+            # Without a word: gRPC's clients take one that is greeted for a success, and come again at once, for ever.
+            self._closing_since = self._loop.time()
+            self._transport.close()
+            return
         window = self._limits.connection_window_bytes
         greeting = settings_frame(
             {
@@ -91,11 +96,6 @@ class Connection(asyncio.Protocol):
         if window > DEFAULT_WINDOW:
             greeting += window_update_frame(0, window - DEFAULT_WINDOW)
         self._transport.write(greeting)
-        if not self._acceptor.enter(self):
-            self._closing_since = self._loop.time()
-            text = "Too many connections are open. Try again later."
-            self._transport.write(goaway_frame(0, ErrorCode.ENHANCE_YOUR_CALM, text))
-            self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 -- as asyncio calls it
         """The client has gone."""

@@ -17,7 +17,7 @@ def widen_scalars(model: Any) -> int:
     """Gives constants of one element the rank of the other operand, where its last dimension has one element.
 
     Args:
-        model: The ONNX model, changed in place; it must still hold the shapes of its inner values.
+        model: The ONNX model, changed in place. Values whose shapes it does not hold are left alone.
 
     Returns:
         How many operands were changed.

@@ -7,6 +7,7 @@ import tensorflow as tf
 from explain import build_explainer
 from export.onnx import write_onnx
 from export.saved_model import Signature, write_saved_model
+from tests.explain.running import call, worst
 
 
 def engines_of(model, folder, **options):
@@ -37,3 +38,27 @@ def engines_of(model, folder, **options):
         return dict(zip(names, found, strict=True))
 
     return in_tensorflow, in_onnxruntime
+
+
+def check_engines(reference, model, arrays, folder, *, target=0, least):
+    """Holds both engines' relevance of every input against that of the same model in double precision.
+
+    Args:
+        reference: The model in float64.
+        model: The same in float32.
+        arrays: The inputs by name.
+        folder: For the exported files.
+        target: The class that is explained.
+        least: The largest relevance of an input must be larger.
+    """
+    expected = call(build_explainer(reference, composite="epsilon"), arrays, target=target)
+    rows = len(next(iter(arrays.values())))
+    found = [
+        engine({**arrays, "target": np.full(rows, target, np.int32)})
+        for engine in engines_of(model, folder, composite="epsilon")
+    ]
+    for name in (f"relevance_{name}" for name in arrays):
+        assert np.abs(expected[name]).max() > least, name
+        for relevances in found:
+            assert worst(relevances[name], expected[name]) < 1e-4, name
+        assert worst(found[1][name], found[0][name]) < 1e-5, name

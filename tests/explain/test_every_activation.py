@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 from keras import layers
 
-from explain import build_explainer
-from tests.explain.exporting import engines_of
-from tests.explain.running import call, double, randomized, signal, worst
+from tests.explain.exporting import check_engines
+from tests.explain.running import double, randomized, signal
 
 NAMES = sorted(name for name, item in vars(keras.activations).items() if callable(item) and name == item.__name__)
 NAMES = [name for name in NAMES if name not in {"serialize", "deserialize", "get"}]
@@ -32,11 +31,4 @@ def test_every_activation_is_explained_by_the_engines_as_in_float64(tmp_path):
     model = model_of_all()
     model.set_weights(reference.get_weights())
     arrays = {f"of_{name}": np.float32(signal(3, 5, seed=seed)) for seed, name in enumerate(NAMES)}
-    expected = call(build_explainer(reference, composite="epsilon"), arrays, target=1)
-    engines = engines_of(model, tmp_path, composite="epsilon")
-    found = [engine({**arrays, "target": np.ones(3, np.int32)}) for engine in engines]
-    for name in (f"relevance_of_{name}" for name in NAMES):
-        assert np.abs(expected[name]).max() > 1e-3, name
-        for relevances in found:
-            assert worst(relevances[name], expected[name]) < 1e-4, name
-        assert worst(found[1][name], found[0][name]) < 1e-5, name
+    check_engines(reference, model, arrays, tmp_path, target=1, least=1e-3)

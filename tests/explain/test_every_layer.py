@@ -15,8 +15,8 @@ from tests.explain.every_layer import (
     TRAINING_ONLY,
     VARIANTS,
 )
-from tests.explain.exporting import engines_of
-from tests.explain.running import call, double, randomized, worst
+from tests.explain.exporting import check_engines, engines_of
+from tests.explain.running import call, double, randomized
 
 GROUPS = 5
 
@@ -61,14 +61,7 @@ def test_the_engines_explain_layers_as_float64_does(group, tmp_path):
     randomized(reference).set_weights([np.float64(np.float32(value)) for value in reference.get_weights()])
     model, _ = model_of(chosen)
     model.set_weights(reference.get_weights())
-    expected = call(build_explainer(reference, composite="epsilon"), arrays)
-    engines = engines_of(model, tmp_path, composite="epsilon")
-    found = [engine({**arrays, "target": np.zeros(2, np.int32)}) for engine in engines]
-    for name in (f"relevance_{name}" for name in chosen):
-        assert np.abs(expected[name]).max() > 1e-6, name
-        for relevances in found:
-            assert worst(relevances[name], expected[name]) < 1e-4, name
-        assert worst(found[1][name], found[0][name]) < 1e-5, name
+    check_engines(reference, model, arrays, tmp_path, least=1e-6)
 
 
 @pytest.mark.slow

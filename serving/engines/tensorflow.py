@@ -1,35 +1,34 @@
-"""The engine for SavedModels, bundles or not: a TF1-style Session, as TensorFlow Serving runs them.
+"""The engine for SavedModels, bundles or not: a session of TensorFlow's C API, as TensorFlow Serving runs them.
 
 `tf.saved_model.load` can't load every SavedModel that TensorFlow Serving serves: TF1 graphs whose signatures
-contradict the graph, or whose variables are references. `tf.compat.v1.saved_model.load` into a Session can.
-`Session.run` in turn refuses shapes that the graph doesn't declare, though the runtime takes them;
-`Session._make_callable_from_options` has no such check and
-is three times as fast.
+contradict the graph, or whose variables are references. The C API's loader is TensorFlow Serving's own; see
+`serving.engines.tensorflow_library` for what else speaks for it.
 """
 
 import logging
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
-from tensorflow.python.framework.ops import dismantle_graph
 
 from export.manifest import Manifest
 from serving.engines.bundle import SAVED_MODEL_FILE, is_bundle, open_bundle, read_example_reading, read_explanation
 from serving.engines.cpu import count_cpus
 from serving.engines.settings import SessionSettings
+from serving.engines.tensorflow_graph import TensorFlowGraph, load_graph
+from serving.engines.tensorflow_library import TensorFlowError, load_library
 from serving.engines.tensorflow_session import make_session_config, read_session_config
-from serving.errors import Code, ServingError, invalid_argument
+from serving.engines.tensorflow_tensors import numpy_dtype
+from serving.errors import Code, ServingError
+from serving.grpc.tensors import decode_tensor
+from serving.protos import session_pb2, signature_pb2
 from serving.types import Explanation, Signature, TensorInfo
 
 logger = logging.getLogger(__name__)
 
 _INIT_SIGNATURE = "__saved_model_init_op"
+_VARIABLES = "variables/variables.index"
 
 
 class TensorFlowEngine:
@@ -41,6 +40,7 @@ class TensorFlowEngine:
         session: How SavedModels are loaded and run, beyond that.
 
     Raises:
+        ImportError: TensorFlow isn't installed.
         StartError: The session's configuration file can't be read.
     """
 
@@ -58,9 +58,9 @@ class TensorFlowEngine:
         self.device = device
         self.num_threads = num_threads or count_cpus()
         self.session = session or SessionSettings()
-        self._base_config = read_session_config(self.session.config_file, config_pb2.ConfigProto())
-        # Every load would say that the TF1 loader is deprecated; see above why it is the right one.
-        tf.get_logger().setLevel(logging.ERROR)
+        base = read_session_config(self.session.config_file)
+        self._config = make_session_config(base, self.session, self.num_threads, gpu=device != "cpu")
+        load_library()
 
     def holds_model(self, path: Path) -> bool:
         """Whether `path` holds a SavedModel."""
@@ -73,51 +73,45 @@ class TensorFlowEngine:
             ServingError: The bundle is damaged, TensorFlow can't load it, or the GPU asked for isn't there.
         """
         manifest = open_bundle(path) if is_bundle(path) else None
-        provider = self._provider()
-        session = tf.compat.v1.Session(graph=tf.Graph(), config=self._config(provider))
         try:
-            with session.graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.load(session, list(self.session.tags), str(path))
-            model = TensorFlowModel(session, meta_graph, manifest, provider)
-        except tf.errors.OpError as error:
-            session.close()
-            raise ServingError(Code(error.error_code), f"TensorFlow can't load {path}: {error.message}") from error
-        except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
-            session.close()
-            raise ServingError(Code.FAILED_PRECONDITION, f"TensorFlow can't load {path}: {error}") from error
+            graph, meta_graph = load_graph(path, self.session.tags, self._config.SerializeToString())
+        except TensorFlowError as error:
+            raise ServingError(Code(error.code), f"TensorFlow can't load {path}: {error.message}") from error
+        try:
+            provider = self._provider(graph)
+            signatures = _read_signatures(path, graph, session_pb2.MetaGraphDef.FromString(meta_graph), manifest)
+        except ServingError:
+            graph.close()
+            raise
         logger.info("SavedModel %s runs on %s", path, provider)
-        return model
+        return TensorFlowModel(graph, signatures, manifest, provider)
 
-    def _provider(self) -> str:
-        if self.device == "cpu":
-            return "CPU"
-        if tf.config.list_physical_devices("GPU"):
+    def _provider(self, graph: TensorFlowGraph) -> str:
+        devices = graph.devices()
+        if "GPU" in devices.values():
             return "GPU"
         if self.device == "cuda":
             raise ServingError(
                 Code.FAILED_PRECONDITION,
-                f"A GPU was asked for (device='cuda') and must be usable by TensorFlow {tf.__version__}. Received: "
-                f"{[device.name for device in tf.config.list_physical_devices()]}. Install tensorflow[and-cuda] and "
-                "give the container a GPU, or start with --device=cpu.",
+                f"A GPU was asked for (device='cuda') and must be usable by TensorFlow "
+                f"{load_library().TF_Version().decode()}. Received: {sorted(devices)}. Install tensorflow[and-cuda] "
+                "and give the container a GPU, or start with --device=cpu.",
             )
         return "CPU"
-
-    def _config(self, provider: str) -> Any:
-        return make_session_config(self._base_config, self.session, self.num_threads, gpu=provider == "GPU")
 
 
 class TensorFlowModel:
     """A SavedModel in a Session; see `serving.engines.base.LoadedModel`. Shapes are the runtime's business."""
 
-    def __init__(self, session: Any, meta_graph: Any, manifest: Manifest | None, provider: str) -> None:
+    def __init__(
+        self, graph: TensorFlowGraph, signatures: Mapping[str, Signature], manifest: Manifest | None, provider: str
+    ) -> None:
         self.provider = provider
         self.refuses_non_finite = manifest is not None
         self.batchable = manifest is not None
         self.explanation: Explanation | None = None if manifest is None else read_explanation(manifest)
-        self.signatures: Mapping[str, Signature] = _read_signatures(session.graph, meta_graph, manifest)
-        self._session = session
-        self._callables: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
-        self._lock = threading.Lock()
+        self.signatures = signatures
+        self._graph = graph
 
     def run(
         self, signature_name: str, inputs: Mapping[str, np.ndarray], output_names: Sequence[str]
@@ -142,32 +136,22 @@ class TensorFlowModel:
         # A tensor that is fed can't be fetched: an output that is an input is what came in.
         missing = tuple(sorted(set(fetches) - results.keys()))
         try:
-            values = self._callable(tuple(results), missing)(*results.values()) if missing else []
-        except tf.errors.OpError as error:
-            raise ServingError(Code(error.error_code), error.message) from error
-        except UnicodeDecodeError as error:  # TensorFlow's text repeats what came, bytes of any kind
-            raise invalid_argument(error.object.decode(errors="replace")) from error
-        results.update(zip(missing, values, strict=True))
+            results.update(zip(missing, self._graph.run(feeds, missing) if missing else [], strict=True))
+        except TensorFlowError as error:
+            raise ServingError(Code(error.code), error.message) from error
         return {name: np.asarray(results[name]) for name in fetches}
 
     def close(self) -> None:
-        """Closes the Session, and lets go of its variables and its graph."""
-        self._callables.clear()
-        self._session.close()
-        # Operations and their graph refer to one another: until the collector finds them, all constants stay.
-        dismantle_graph(self._session.graph)
-
-    def _callable(self, feeds: tuple[str, ...], fetches: tuple[str, ...]) -> Any:
-        key = (feeds, fetches)
-        call = self._callables.get(key)
-        if call is None:
-            with self._lock:
-                options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-                call = self._callables[key] = self._session._make_callable_from_options(options)  # noqa: SLF001
-        return call
+        """Closes the session, and lets go of its variables and its graph."""
+        self._graph.close()
 
 
-def _read_signatures(graph: Any, meta_graph: Any, manifest: Manifest | None) -> dict[str, Signature]:
+def _read_signatures(
+    path: Path, graph: TensorFlowGraph, meta_graph: session_pb2.MetaGraphDef, manifest: Manifest | None
+) -> dict[str, Signature]:
+    if meta_graph.HasField("saver_def") and not (path / _VARIABLES).is_file():
+        # TensorFlow would log that there are none, and go on.
+        raise ServingError(Code.FAILED_PRECONDITION, f"TensorFlow can't load {path}: {_VARIABLES} must be there.")
     signatures = {}
     for name, definition in meta_graph.signature_def.items():
         if name == _INIT_SIGNATURE:
@@ -176,20 +160,36 @@ def _read_signatures(graph: Any, meta_graph: Any, manifest: Manifest | None) -> 
         if any(tensor.WhichOneof("encoding") != "name" for tensor in tensors):
             logger.warning("Signature %r is not served: it has sparse or composite tensors", name)
             continue
-        signatures[name] = Signature(
-            inputs={key: _tensor(key, graph, info) for key, info in sorted(definition.inputs.items())},
-            outputs={key: _tensor(key, graph, info) for key, info in sorted(definition.outputs.items())},
-            method_name=definition.method_name,
-            defaults={key: tf.make_ndarray(value) for key, value in definition.defaults.items()},
-            example_reading=None if manifest is None else read_example_reading(manifest, list(definition.outputs)),
-        )
+        try:
+            dtypes = {tensor.name: numpy_dtype(graph.data_type(tensor.name)) for tensor in tensors}
+        except KeyError as error:
+            raise ServingError(
+                Code.FAILED_PRECONDITION,
+                f"TensorFlow can't load {path}: signature {name!r} must name tensors of the graph. Received: {error}.",
+            ) from error
+        known = {tensor_name: dtype for tensor_name, dtype in dtypes.items() if dtype is not None}
+        if len(known) < len(dtypes):
+            logger.warning("Signature %r is not served: NumPy has no arrays of a tensor's type", name)
+            continue
+        signatures[name] = _read_signature(definition, known, manifest)
     return signatures
 
 
-def _tensor(name: str, graph: Any, info: Any) -> TensorInfo:
+def _read_signature(
+    definition: signature_pb2.SignatureDef, dtypes: Mapping[str, np.dtype], manifest: Manifest | None
+) -> Signature:
+    return Signature(
+        inputs={key: _read_tensor(key, info, dtypes) for key, info in sorted(definition.inputs.items())},
+        outputs={key: _read_tensor(key, info, dtypes) for key, info in sorted(definition.outputs.items())},
+        method_name=definition.method_name,
+        defaults={key: decode_tensor(value, key) for key, value in definition.defaults.items()},
+        example_reading=None if manifest is None else read_example_reading(manifest, list(definition.outputs)),
+    )
+
+
+def _read_tensor(name: str, info: signature_pb2.TensorInfo, dtypes: Mapping[str, np.dtype]) -> TensorInfo:
     """The declared shape with the graph's own dtype: TensorFlow Serving leaves both to the runtime."""
-    dtype = graph.get_tensor_by_name(info.name).dtype.base_dtype
     shape = (
         None if info.tensor_shape.unknown_rank else tuple(None if d.size < 0 else d.size for d in info.tensor_shape.dim)
     )
-    return TensorInfo(name, np.dtype(dtype.as_numpy_dtype), shape, info.name)
+    return TensorInfo(name, dtypes[info.name], shape, info.name)

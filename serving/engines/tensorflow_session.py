@@ -7,23 +7,29 @@ from google.protobuf import text_format
 
 from serving.engines.settings import SessionSettings
 from serving.errors import StartError
+from serving.protos import session_pb2
+
+_CALLER = -1
+"""Operations run in the thread that asks. One thread for all sessions would let a model wait for another's warm-up."""
 
 
-def read_session_config(path: Path | None, config: Any) -> Any:
+def read_session_config(path: Path | None) -> Any:
     """Reads a `ConfigProto` in text format.
 
     Args:
         path: The file; None: there is none.
-        config: An empty message, which is filled.
 
     Returns:
-        The message.
+        The message; an empty one, of the fields that flags set, without a file.
 
     Raises:
         StartError: The file can't be read or is none.
     """
     if path is None:
-        return config
+        return session_pb2.ConfigProto()
+    from tensorflow.core.protobuf import config_pb2  # a file may hold whatever TensorFlow knows
+
+    config = config_pb2.ConfigProto()
     try:
         return text_format.Parse(path.read_text(encoding="utf-8"), config)
     except OSError as error:
@@ -46,7 +52,9 @@ def make_session_config(base: Any, settings: SessionSettings, num_threads: int, 
     config = type(base)()
     config.CopyFrom(base)
     config.intra_op_parallelism_threads = settings.intra_op_threads or base.intra_op_parallelism_threads or num_threads
-    config.inter_op_parallelism_threads = settings.inter_op_threads or base.inter_op_parallelism_threads or num_threads
+    config.inter_op_parallelism_threads = (
+        settings.inter_op_threads or base.inter_op_parallelism_threads or (num_threads if num_threads > 1 else _CALLER)
+    )
     config.allow_soft_placement = True
     if not gpu:
         config.device_count["GPU"] = 0

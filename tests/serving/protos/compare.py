@@ -32,6 +32,9 @@ LEFT_OUT = {"tensorflow.serving.PredictionLog": {"session_run_log"}}
 # Not in tensorflow-serving-api: TensorFlow Serving reads them from files only, or they aren't its own.
 NOT_SHIPPED = {"monitoring_config_pb2", "open_inference_grpc_pb2", "session_bundle_config_pb2", "ssl_config_pb2"}
 
+# Fields of TensorFlow's own messages that are read or set here, in a package of ours: the others are skipped.
+EXCERPTS = {"session_pb2"}
+
 DTYPES = (
     *("float16", "float32", "float64", "complex64", "complex128", "bool"),
     *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"),
@@ -66,7 +69,7 @@ FIELD_FACTS = (
 
 def modules() -> list:
     """Our generated modules that there is something to compare with."""
-    names = sorted({path.stem for path in Path(serving.protos.__path__[0]).glob("*_pb2.py")} - NOT_SHIPPED)
+    names = sorted({path.stem for path in Path(serving.protos.__path__[0]).glob("*_pb2.py")} - NOT_SHIPPED - EXCERPTS)
     return [importlib.import_module(f"serving.protos.{name}") for name in names]
 
 
@@ -110,6 +113,29 @@ def compare() -> list[str]:
             if methods(service) != methods(theirs):
                 differences.append(f"{name}: {methods(service)} != {methods(theirs)}")
     return differences
+
+
+def compare_excerpts() -> list[str]:
+    """Every field of an excerpt that TensorFlow's message has otherwise, or not at all."""
+    official, different = descriptor_pool.Default(), []
+    for module in (importlib.import_module(f"serving.protos.{name}") for name in sorted(EXCERPTS)):
+        for name, message in messages(module.DESCRIPTOR.message_types_by_name.values()).items():
+            theirs = official.FindMessageTypeByName(name.replace("whyserve.", "tensorflow.")).fields_by_name
+            for field in message.fields:
+                ours = {key: _in_tensorflow(value) for key, value in field_facts(field).items()}
+                expected = field_facts(theirs[field.name]) if field.name in theirs else None
+                if ours != expected:
+                    different.append(f"{name}.{field.name}: {ours} != {expected}")
+            for enum in message.enum_types:
+                values = {value.name: value.number for value in enum.values}
+                found = official.FindEnumTypeByName(_in_tensorflow(enum.full_name)).values
+                if not values.items() <= {value.name: value.number for value in found}.items():
+                    different.append(f"{enum.full_name}: {values}")
+    return different
+
+
+def _in_tensorflow(value):
+    return value.replace("whyserve.", "tensorflow.") if isinstance(value, str) else value
 
 
 def compare_enums(enums, official) -> list[str]:
@@ -269,7 +295,7 @@ if __name__ == "__main__":
         {
             "messages": ours,
             "separate": POOL is not descriptor_pool.Default(),
-            "differences": compare(),
+            "differences": compare() + compare_excerpts(),
             "exchange": exchange(),
             "decode": decode_oddly()[:20],
             "odd_tensors": len(odd_tensors()),

@@ -326,8 +326,9 @@ class _Ledger:
         counts = {"at_a_jump": int(jumps.sum()), "examples": len(jumps)}
         counts |= {"left_out": int(left_out.sum()), "elements": differences.size}
         self._enter(pair.comparison(float(counted.max(initial=0.0)), float(used) / pair.unit, **counts))
-        if (beyond & ~left_out).any():
-            index = tuple(int(i) for i in np.unravel_index(int(counted.argmax()), counted.shape))
+        faulty = np.where(beyond, counted, 0.0)
+        if faulty.any():
+            index = tuple(int(i) for i in np.unravel_index(int(faulty.argmax()), faulty.shape))
             self._faults.append(
                 f"{pair.what}: {a[index]!s} against {b[index]!s} at index {list(index)}: "
                 f"{counted[index] / pair.scale:.1e} of the largest magnitude {pair.scale:.4g}, tolerance "

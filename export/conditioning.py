@@ -9,9 +9,12 @@ That shows what an input's own rounding does. What each layer's sums lose on the
 well: a sum of products as computed is the exact sum of slightly other products (Higham 2002, Accuracy and Stability of
 Numerical Algorithms, section 3.1). It takes that where the inputs are whole numbers, and in recurrent layers, whose
 relevance is a product of as many quotients as there are steps.
+
+And where gates are saturated neither inputs nor weights move them, but each result is rounded: a carry that is 1 - 1 is
+1e-7 in one program and 0 in the other. That shows if each operation rounds at random (see `export.random_rounding`).
 """
 
-from contextlib import nullcontext
+from collections.abc import Iterator
 from typing import final
 
 import numpy as np
@@ -19,8 +22,7 @@ import numpy as np
 from export.runners import Arrays, Probe
 from export.saved_model import TARGET
 
-_PROBES = 16
-_OF_INPUTS = 8  # these come first: they leave the weights alone
+_RUNS = 8  # of each kind
 _ROUNDING = 16 * float(np.finfo(np.float32).eps)  # what the sums of some hundred products in another order lose
 _MARGIN = 4.0  # the probes don't find the largest change there is
 _SEED = 20260103
@@ -30,7 +32,8 @@ _SEED = 20260103
 class Rounding:
     """By how much rounding of a call's inputs and weights changes the outputs of one program.
 
-    As many runs as the question takes; weights are changed in the second half of them, where inputs alone don't answer.
+    As many runs as the question takes, first of those that tell most programs apart: with other inputs, then with other
+    weights as well, then with operations that round at random.
 
     Args:
         probe: A program that computes the signature.
@@ -43,8 +46,7 @@ class Rounding:
         self._signature = signature
         self._inputs = inputs
         self._generator = np.random.default_rng(_SEED)
-        floating = any(np.issubdtype(values.dtype, np.floating) for values in inputs.values())
-        self._left = _PROBES if floating else _PROBES - _OF_INPUTS
+        self._runs = self._all_runs()
         outputs = probe.run(signature, inputs)
         self._original = {name: v for name, v in outputs.items() if np.issubdtype(v.dtype, np.floating)}
         self._moved = {name: np.zeros(len(values)) for name, values in self._original.items()}
@@ -60,21 +62,29 @@ class Rounding:
         Returns:
             float64 `(batch,)`, in the units of the output.
         """
-        while self._left and (differences > _MARGIN * self._moved[output]).any():
-            self._run()
+        while (differences > _MARGIN * self._moved[output]).any() and (outputs := next(self._runs, None)) is not None:
+            for name, values in self._original.items():
+                self._moved[name] = np.maximum(self._moved[name], per_example(np.abs(outputs[name] - values)))
         return _MARGIN * self._moved[output]
 
-    def _run(self) -> None:
-        self._left -= 1
-        weights_too = self._left < _PROBES - _OF_INPUTS
+    def _all_runs(self) -> Iterator[Arrays]:
+        """The outputs of all runs."""
+        if any(np.issubdtype(values.dtype, np.floating) for values in self._inputs.values()):
+            for _ in range(_RUNS):
+                yield self._run_on_changed()
+        for turn in range(_RUNS):
+            with self._probe.moved(_ROUNDING, _SEED + turn):
+                outputs = self._run_on_changed()
+            yield outputs
+        for _ in range(_RUNS):
+            yield self._probe.rounded_at_random.run(self._signature, self._inputs)
+
+    def _run_on_changed(self) -> Arrays:
         changed = {
             name: values if name == TARGET else _rounded(values, self._generator)
             for name, values in self._inputs.items()
         }
-        with self._probe.moved(_ROUNDING, _SEED + self._left) if weights_too else nullcontext():
-            outputs = self._probe.run(self._signature, changed)
-        for name, values in self._original.items():
-            self._moved[name] = np.maximum(self._moved[name], per_example(np.abs(outputs[name] - values)))
+        return self._probe.run(self._signature, changed)
 
 
 def per_example(values: np.ndarray) -> np.ndarray:

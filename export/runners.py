@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import logging
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,7 @@ import tensorflow as tf
 from export.errors import ConversionError
 from export.interface import Interface
 from export.manifest import EXPLAIN_SIGNATURE, PREDICT_SIGNATURE, SignatureEntry
+from export.random_rounding import write_rounded_at_random
 from export.saved_model import PREDICTED_CLASS, TARGET
 
 Arrays = Mapping[str, np.ndarray]
@@ -34,7 +36,12 @@ class Runner(Protocol):
 
 
 class Probe(Runner, Protocol):
-    """A program whose weights can be moved for a moment."""
+    """A program that can be made to round otherwise."""
+
+    @property
+    def rounded_at_random(self) -> Runner:
+        """The same program with the results of its operations rounded at random, otherwise in each run."""
+        ...
 
     def moved(self, relative: float, seed: int) -> contextlib.AbstractContextManager[None]:
         """Meanwhile each weight w is w (1 + u), u uniform within `relative` of 0."""
@@ -101,7 +108,7 @@ class SessionRunner:
     """The SavedModel in a TensorFlow 1 Session on the CPU: what TensorFlow Serving does.
 
     Args:
-        directory: The folder of `saved_model.pb`; `moved` reads it again.
+        directory: The folder of `saved_model.pb`; `moved` and `rounded_at_random` read it again.
 
     Raises:
         ConversionError: The SavedModel can't be loaded.
@@ -110,6 +117,7 @@ class SessionRunner:
     name = "SavedModel"
 
     def __init__(self, directory: Path) -> None:
+        self._directory = directory
         self._session = tf.compat.v1.Session(graph=tf.Graph(), config=tf.compat.v1.ConfigProto(device_count={"GPU": 0}))
         try:
             with self._session.graph.as_default():
@@ -120,6 +128,8 @@ class SessionRunner:
         self.signatures: dict[str, Any] = dict(meta_graph.signature_def)
         self._saver = meta_graph.saver_def
         self._checkpoint = str(directory / tf.saved_model.VARIABLES_DIRECTORY / tf.saved_model.VARIABLES_FILENAME)
+        self._opened = contextlib.ExitStack()
+        self._opened.callback(self._session.close)
 
     def run(self, signature: str, inputs: Arrays) -> dict[str, np.ndarray]:
         """The outputs of one signature, by the names of the SavedModel's own signature definition."""
@@ -141,6 +151,13 @@ class SessionRunner:
         finally:
             if self._variables:
                 self._session.run(self._saver.restore_op_name, {self._saver.filename_tensor_name: self._checkpoint})
+
+    @functools.cached_property
+    def rounded_at_random(self) -> "SessionRunner":
+        """The same SavedModel with the results of its operations rounded at random, in a Session of its own."""
+        with tempfile.TemporaryDirectory(prefix="whyserve-") as folder:
+            write_rounded_at_random(self._directory, Path(folder))
+            return self._opened.enter_context(SessionRunner(Path(folder)))
 
     @functools.cached_property
     def _variables(self) -> list[Any]:
@@ -165,7 +182,7 @@ class SessionRunner:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._session.close()
+        self._opened.close()
 
 
 def _move(variable: Any, relative: Any, seed: Any) -> Any:

@@ -1,7 +1,9 @@
 """What every transport calls: finds the servable, checks names, dtypes and values, and runs the request."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -93,7 +95,33 @@ class DataPlane:
         Raises:
             ServingError: Whatever can be wrong with the request, and what the model answers.
         """
+        return await self.predict_on(
+            self._manager.find(spec), spec, inputs, output_filter=output_filter, timeout_s=timeout_s
+        )
+
+    @contextlib.contextmanager
+    def hold(self, spec: ModelSpec) -> Iterator["HeldVersion"]:
+        """A version for a request that needs more than one run: it answers all of them, whatever is loaded meanwhile.
+
+        Raises:
+            ServingError: The model or version isn't served; TensorFlow Serving's codes and texts.
+        """
         servable = self._manager.find(spec)
+        with servable.hold():
+            yield HeldVersion(
+                self, servable, _resolved(spec, servable), servable.model.signatures, servable.model.explanation
+            )
+
+    async def predict_on(
+        self,
+        servable: Servable,
+        spec: ModelSpec,
+        inputs: Mapping[str, np.ndarray],
+        *,
+        output_filter: Sequence[str] = (),
+        timeout_s: float | None = None,
+    ) -> Prediction:
+        """As `predict`, on a version that was found before; of `spec` the signature counts."""
         resolved = _resolved(spec, servable)
         signature = _signature(servable, resolved.signature_name)
         if self.checks_method_names:
@@ -181,6 +209,31 @@ class DataPlane:
     def set_ready(self, *, ready: bool) -> None:
         """Says whether requests are welcome; those that come all the same are answered."""
         self._ready = ready
+
+
+@dataclass(frozen=True)
+class HeldVersion:
+    """A version that isn't let go; see `DataPlane.hold`.
+
+    Attributes:
+        data_plane: What runs it.
+        servable: The version.
+        spec: What was asked for, with version and signature name filled in.
+        signatures: The version's signatures.
+        explanation: How to read its explanations.
+    """
+
+    data_plane: DataPlane
+    servable: Servable
+    spec: ModelSpec
+    signatures: Mapping[str, Signature]
+    explanation: Explanation | None
+
+    async def predict(
+        self, spec: ModelSpec, inputs: Mapping[str, np.ndarray], *, timeout_s: float | None = None
+    ) -> Prediction:
+        """As `DataPlane.predict`; of `spec` the signature counts."""
+        return await self.data_plane.predict_on(self.servable, spec, inputs, timeout_s=timeout_s)
 
 
 def _resolved(spec: ModelSpec, servable: Servable) -> ModelSpec:

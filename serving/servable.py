@@ -1,11 +1,12 @@
 """A model version that answers requests: the loaded model behind its two queues."""
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,7 @@ class Servable:
         self._calls: dict[tuple[str, tuple[str, ...]], Call] = {}
         self._joint_calls: dict[tuple[tuple[str, ...], tuple[str, ...]], Call] = {}
         self._in_flight = 0
+        self._held = 0
         self._idle: asyncio.Future[None] | None = None
         self._queues = {
             "predict": self._queue("predict", options.predict, options.predict_threads),
@@ -141,9 +143,19 @@ class Servable:
             for name in inputs
         }
 
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keeps the version from being let go, for a request that needs more than one run."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            self._tell_idle()
+
     async def drain(self) -> None:
-        """Waits until no request is in flight; none may be added meanwhile."""
-        if self._in_flight:
+        """Waits until no request is in flight; none may be added meanwhile but by those that hold the version."""
+        if self._in_flight or self._held:
             self._idle = asyncio.get_running_loop().create_future()
             await self._idle
         for queue in self._queues.values():
@@ -243,8 +255,11 @@ class Servable:
             return await self._queues["explain" if explain else "predict"].submit(call, inputs, deadline=deadline)
         finally:
             self._in_flight -= 1
-            if self._idle is not None and self._in_flight == 0 and not self._idle.done():
-                self._idle.set_result(None)
+            self._tell_idle()
+
+    def _tell_idle(self) -> None:
+        if self._idle is not None and not (self._in_flight or self._held or self._idle.done()):
+            self._idle.set_result(None)
 
     def _queue(self, kind: str, limits: BatchLimits, threads: Executor) -> BatchQueue:
         what = "explanations" if kind == "explain" else "predictions"

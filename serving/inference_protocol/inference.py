@@ -1,6 +1,7 @@
 """Runs a request: any signature, or an explanation of chosen classes, with the outputs as they were asked for."""
 
-from collections.abc import Awaitable, Mapping
+import functools
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from serving.errors import Code, ServingError, invalid_argument
 from serving.inference_protocol.classification import best_classes
 from serving.inference_protocol.description import find_signature
 from serving.inference_protocol.requests import InferReply, InferRequest, Parameters, RequestedOutput
-from serving.types import DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE, ModelSpec, Prediction, Signature
+from serving.types import DEFAULT_SIGNATURE, EXPLAIN_SIGNATURE, Explanation, ModelSpec, Signature
 
 if TYPE_CHECKING:
     from serving.data_plane import DataPlane
@@ -41,6 +42,7 @@ async def infer(
     timeout_s = _timeout(request.parameters, timeout_s)
     _refuse_sequences(request.parameters)
     wanted = tuple(output.name for output in request.outputs)
+    _, _, explanation = data_plane.resolve(spec)  # before the run, after which the version may be gone
     parameters, inputs = _explain_parameters(request, signature)
     if parameters:
         _check_explains(spec, parameters)
@@ -50,7 +52,7 @@ async def infer(
     else:
         prediction = await data_plane.predict(spec, request.inputs, output_filter=wanted, timeout_s=timeout_s)
         spec, outputs = prediction.spec, prediction.outputs
-    return InferReply(spec, _as_wanted(data_plane, spec, outputs, request.outputs))
+    return InferReply(spec, _as_wanted(explanation, outputs, request.outputs))
 
 
 async def _explain(
@@ -67,13 +69,11 @@ async def _explain(
     """
     from serving.rest.explain import Explainer, explained_signature
 
-    spec, signatures, explanation = data_plane.resolve(spec)
-    _, explanation = explained_signature(spec, signatures, explanation)
-
-    def run(spec: ModelSpec, inputs: Mapping[str, np.ndarray]) -> Awaitable[Prediction]:
-        return data_plane.predict(spec, inputs, timeout_s=timeout_s)
-
-    answers = await Explainer(spec, signatures, explanation, run).answers(inputs, parameters)
+    with data_plane.hold(spec) as held:
+        signatures = held.signatures
+        _, explanation = explained_signature(held.spec, signatures, held.explanation)
+        predict = functools.partial(held.predict, timeout_s=timeout_s)
+        answers = await Explainer(held.spec, signatures, explanation, predict).answers(inputs, parameters)
     if parameters.get("top_k", 1) == 1:
         return answers[0].outputs
     default = signatures.get(DEFAULT_SIGNATURE)
@@ -119,23 +119,17 @@ def _values(array: np.ndarray) -> Any:
 
 
 def _as_wanted(
-    data_plane: "DataPlane",
-    spec: ModelSpec,
-    outputs: Mapping[str, np.ndarray],
-    wanted: tuple[RequestedOutput, ...],
+    explanation: Explanation | None, outputs: Mapping[str, np.ndarray], wanted: tuple[RequestedOutput, ...]
 ) -> Mapping[str, np.ndarray]:
     if not wanted:
         return outputs
     return {
-        output.name: _classified(data_plane, spec, outputs[output.name], output)
-        if output.classes
-        else outputs[output.name]
+        output.name: _classified(explanation, outputs[output.name], output) if output.classes else outputs[output.name]
         for output in wanted
     }
 
 
-def _classified(data_plane: "DataPlane", spec: ModelSpec, scores: np.ndarray, wanted: RequestedOutput) -> np.ndarray:
-    _, _, explanation = data_plane.resolve(spec)
+def _classified(explanation: Explanation | None, scores: np.ndarray, wanted: RequestedOutput) -> np.ndarray:
     labels = () if explanation is None or explanation.output_name != wanted.name else explanation.class_labels
     return best_classes(scores, wanted.classes, labels=labels, name=wanted.name)
 

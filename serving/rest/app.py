@@ -184,12 +184,13 @@ class RestApp:
     async def _explain(self, spec: ModelSpec, body: Body, receive: Receive, call: "Call") -> bytes:
         from serving.rest.explain import Explainer, explained_signature
 
-        spec, signatures, explanation = self._data_plane.resolve(with_signature(spec, body.signature_name()))
-        signature, explanation = explained_signature(spec, signatures, explanation)
-        call.reach("explain", with_signature(spec, EXPLAIN_SIGNATURE))
-        form, inputs = body.inputs(signature.inputs)
-        explainer = Explainer(spec, signatures, explanation, self._run)
-        explained = await unless_left(explainer.explain(inputs, body.document.get("parameters")), receive)
+        with self._data_plane.hold(with_signature(spec, body.signature_name())) as held:
+            signature, explanation = explained_signature(held.spec, held.signatures, held.explanation)
+            call.reach("explain", with_signature(held.spec, EXPLAIN_SIGNATURE))
+            form, inputs = body.inputs(signature.inputs)
+            predict = functools.partial(held.predict, timeout_s=self._limits.timeout_s)
+            explainer = Explainer(held.spec, held.signatures, explanation, predict)
+            explained = await unless_left(explainer.explain(inputs, body.document.get("parameters")), receive)
         return encode_outputs(explained.outputs, form, {"explanations": explained.explanations})
 
     async def _infer(self, spec: ModelSpec, body: Body, receive: Receive, call: "Call") -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 from serving.config.models import TENSORFLOW_PLATFORM, All, Latest, ModelConfig, VersionPolicy
-from serving.errors import not_found
+from serving.errors import not_found, unavailable
 from serving.manager import ModelManager
 
 if TYPE_CHECKING:
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from serving.protos.model_server_config_pb2 import ModelServerConfig
 
 logger = logging.getLogger(__name__)
+
+_STOPPING = "The server is stopping: its models can't be changed any more."
 
 
 class Administration:
@@ -44,6 +46,7 @@ class Administration:
         self._config_file = config_file
         self.enabled = enabled
         self._changes: set[asyncio.Task[None]] = set()
+        self._stopping = False
 
     async def replace(self, config: "ModelServerConfig") -> None:
         """Serves the models of a `ModelServerConfig` in place of all others; returns when the new ones are available.
@@ -103,12 +106,29 @@ class Administration:
             raise not_found(f"Model {name} must be one that is served. Received: a name that isn't.")
         return {**_document(config), "version_labels": _texts(self._manager.labels(name))}
 
+    def stop(self) -> None:
+        """Gives up the changes that are being made, which may wait for models of minutes, and takes none any more."""
+        self._stopping = True
+        for task in self._changes:
+            task.cancel()
+
     async def _finish(self, change: Coroutine[Any, Any, None]) -> None:
-        """Sees a change through to its end, even when nobody waits for it any more."""
+        """Sees a change through to its end, even when nobody waits for it any more; but not when the server stops.
+
+        Raises:
+            ServingError: UNAVAILABLE where the server stops.
+        """
         task = asyncio.create_task(change)
         self._changes.add(task)
         task.add_done_callback(self._end_change)
-        await asyncio.shield(task)
+        if self._stopping:
+            task.cancel()
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if task.cancelled() and self._stopping:
+                raise unavailable(_STOPPING) from None
+            raise
 
     def _end_change(self, task: "asyncio.Task[None]") -> None:
         self._changes.discard(task)

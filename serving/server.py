@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -285,6 +286,7 @@ class Server:
         logger.info("Draining: not ready any more")
         if not self._hurried:
             await asyncio.sleep(self.options.drain_delay_s)
+        self.data_plane.administration.stop()
         await self._close()
         try:
             await asyncio.wait_for(self.manager.stop(), timeout=self.options.grace_period_s)
@@ -316,11 +318,16 @@ def serve(options: ServerOptions, *, given: Collection[str] = ()) -> int:
     except (OptionsError, StartError) as error:
         print(f"whyserve: {error}", file=sys.stderr)  # noqa: T201 -- for the person at the terminal, not for the log
         return 1
-    if not drained:
-        # A run that outlived its grace period would be waited for when the interpreter ends.
+    if not drained or _is_at_work():
+        # A run that outlived its grace period, or a load, would be waited for when the interpreter ends.
         logging.shutdown()
         os._exit(0)
     return 0
+
+
+def _is_at_work() -> bool:
+    """Whether a thread is busy that the interpreter would wait for, as one that loads a version."""
+    return any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread())
 
 
 async def _run(options: ServerOptions) -> bool:

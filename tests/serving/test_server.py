@@ -252,9 +252,21 @@ sys.exit(serve(ServerOptions(port=int(port), rest_api_port=int(rest_api_port), h
 """
 
 
+# Loading its second version takes longer than anybody waits.
+SLOW_SCRIPT = f"""
+import time
+from serving.engines.onnxruntime import OnnxRuntimeEngine
+load = OnnxRuntimeEngine.load
+OnnxRuntimeEngine.load = lambda engine, path: time.sleep(600 * (path.name == "2")) or load(engine, path)
+{SCRIPT}
+"""
+
+
 @contextlib.contextmanager
-def process(port: int, rest_api_port: int, kind: str, path: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", SCRIPT, str(port), str(rest_api_port), kind, str(path)]
+def process(
+    port: int, rest_api_port: int, kind: str, path: Path, *, script: str = SCRIPT
+) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", script, str(port), str(rest_api_port), kind, str(path)]
     started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         yield started
@@ -288,6 +300,45 @@ def test_a_signal_ends_the_process_with_status_0(options, number):
         assert "Drained: every request was answered" in log
         assert "CPUExecutionProvider" in log
         assert "Traceback" not in log
+
+
+@pytest.mark.slow
+def test_a_version_that_is_being_loaded_does_not_hold_up_the_end(options):
+    url = f"http://{HOST}:{options.rest_api_port}"
+    models = options.model_repository
+    with process(options.port, options.rest_api_port, "model_repository", models, script=SLOW_SCRIPT) as server:
+        wait_until_ready(url, server)
+        write_bundle(models / "dense", 2)
+        deadline = time.monotonic() + 10
+        while "LOADING" not in httpx.get(f"{url}/v1/models/dense").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        server.terminate()
+        _, log = server.communicate(timeout=10)
+        assert server.returncode == 0
+        assert "Drained: every request was answered" in log
+
+
+def test_a_reload_that_waits_for_a_model_is_given_up_when_the_server_stops(options, monkeypatch, tmp_path):
+    engine = SlowEngine()
+    monkeypatch.setattr("serving.setup.create_engine", lambda *_, **__: engine)
+    document = {"base_path": str(write_bundle(tmp_path / "other", 1).parent)}
+
+    async def test():
+        async with running(replace(options, enable_admin_api=True)) as server, rest(options) as client:
+            engine.gate.clear()
+            adding = asyncio.create_task(client.put("/v1/admin/models/other", json=document))
+            await asyncio.to_thread(engine.entered.wait, 10)
+            started = time.monotonic()
+            server.stop(hurry=True)
+            reply = await adding
+            assert reply.status_code == 503
+            assert reply.json() == {"error": "The server is stopping: its models can't be changed any more."}
+        assert time.monotonic() - started < 5, "of a grace period of 30 s"
+        assert server.drained
+        engine.gate.set()
+
+    run(test())
 
 
 @pytest.mark.slow

@@ -114,7 +114,7 @@ def make_model_configs(options: ServerOptions) -> Sequence[ModelConfig]:
         from serving.config.model_list import read_model_config_file
 
         try:
-            return read_model_config_file(options.model_config_file, platforms=platforms(options))
+            return read_model_config_file(options.model_config_file, platforms=platforms(options), may_be_empty=True)
         except ServingError as error:
             raise StartError(error.message) from error
     if options.model_repository is not None:

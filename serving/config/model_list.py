@@ -22,13 +22,24 @@ _TENSORFLOW_TYPE = model_server_config_pb2.ModelType.Value("TENSORFLOW")
 _UNSPECIFIED_TYPE = model_server_config_pb2.ModelType.Value("MODEL_TYPE_UNSPECIFIED")
 
 
-def read_model_config_file(path: Path, *, platforms: Collection[str]) -> tuple[ModelConfig, ...]:
+def read_model_config_file(
+    path: Path, *, platforms: Collection[str], may_be_empty: bool = False
+) -> tuple[ModelConfig, ...]:
     """Reads a file given to `--model_config_file`.
+
+    Args:
+        path: The file.
+        platforms: As for `read_model_list`.
+        may_be_empty: Whether a file that says nothing at all stands for no models. To TensorFlow Serving it does at the
+            start; later it changes nothing, as a file that is just being written.
 
     Raises:
         ServingError: The file can't be read, is no ModelServerConfig, or asks for something impossible.
     """
-    return read_model_list(read_text_proto(path, model_server_config_pb2.ModelServerConfig()), platforms=platforms)
+    config = read_text_proto(path, model_server_config_pb2.ModelServerConfig())
+    if may_be_empty and config.WhichOneof("config") is None:
+        return ()
+    return read_model_list(config, platforms=platforms)
 
 
 def read_model_list(

@@ -61,11 +61,13 @@ def test_a_file_that_cannot_be_used_changes_nothing_and_is_reported_once(tmp_pat
         assert f"Invalid protobuf file: '{path}'" in errors()[0]
         path.unlink()
         await settle(lambda: len(errors()) == 2)
+        path.write_text("")
+        await settle(lambda: len(errors()) == 3)
         assert set(bench.manager.served()) == {"a"}
         path.write_text(good)
         await asyncio.sleep(0.05)
         assert set(bench.manager.served()) == {"a"}
-        assert len(errors()) == 2
+        assert len(errors()) == 3
 
     watch(path, test)
 

@@ -189,6 +189,13 @@ def test_a_file_that_is_no_configuration_ends_the_start_with_its_place(tmp_path)
     )
 
 
+@pytest.mark.parametrize("text", ["", "# models come by HandleReloadConfigRequest", "model_config_list {}"])
+def test_a_file_that_lists_nothing_starts_a_server_without_models(tmp_path, text):
+    path = tmp_path / "models.config"
+    path.write_text(text)
+    assert Server(ServerOptions(model_config_file=path)).manager.configs() == {}
+
+
 SIZES = "Last entry in allowed_batch_sizes must match max_batch_size; last entry was 4; expected 8"
 
 

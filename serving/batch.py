@@ -1,6 +1,7 @@
 """What one batch is: requests joined on their first dimension, run as one, and the outputs divided among them again."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ from serving.run_time import RunTime
 from serving.types import Signature
 
 logger = logging.getLogger(__name__)
+
+# A long request beside one of many rows may take many times the memory of both: such run one by one.
+MAX_PADDED_BYTES = 256 << 20
 
 Arrays = Mapping[str, np.ndarray]
 Outcome = dict[str, np.ndarray] | ServingError
@@ -142,6 +146,8 @@ def run_batch(
 def _run_joined(
     call: Call, requests: Sequence[Work], max_rows: int, sizes: Sequence[int], *, pads: bool
 ) -> tuple[list[Outcome], bool]:
+    if pads and _padded_bytes(requests) > MAX_PADDED_BYTES:
+        return [_run_single(call, each, max_rows, sizes)[0][0] for each in requests], True
     join = _join_padded if pads else np.concatenate
     divisible = True
     try:
@@ -157,15 +163,30 @@ def _run_joined(
     return [_run_single(call, each, max_rows, sizes)[0][0] for each in requests], divisible
 
 
+def _padded_bytes(requests: Sequence[Work]) -> int:
+    """How much the inputs of all requests take once they are padded."""
+    total = 0
+    for name in requests[0].inputs:
+        arrays = [each.inputs[name] for each in requests]
+        rows = sum(array.shape[0] for array in arrays)
+        total += rows * math.prod(_inner_dims(arrays)) * arrays[0].dtype.itemsize
+    return total
+
+
+def _inner_dims(arrays: Sequence[np.ndarray]) -> tuple[int, ...]:
+    """The largest inner dimensions."""
+    return tuple(map(max, zip(*[array.shape[1:] for array in arrays], strict=True)))
+
+
 def _join_padded(arrays: Sequence[np.ndarray]) -> np.ndarray:
     """The arrays in one, along their first dimension, once their inner dimensions are the same."""
-    inner = np.max([array.shape[1:] for array in arrays], axis=0, initial=0)
+    inner = _inner_dims(arrays)
     return np.concatenate([_pad(array, inner) for array in arrays])
 
 
-def _pad(array: np.ndarray, inner: np.ndarray) -> np.ndarray:
+def _pad(array: np.ndarray, inner: tuple[int, ...]) -> np.ndarray:
     """The array with the inner dimensions asked for, its own first element in what is new."""
-    if array.shape[1:] == tuple(inner) or array.size == 0:
+    if array.shape[1:] == inner:
         return array
     padded = np.full((array.shape[0], *inner), array.flat[0], array.dtype)
     padded[tuple(slice(size) for size in array.shape)] = array

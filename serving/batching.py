@@ -226,7 +226,8 @@ class BatchQueue:
         if request.rows is None:
             key: tuple[object, ...] = (call,)
         elif self._limits.pad_variable_length_inputs:
-            key = (call, *inputs, *[array.ndim for array in inputs.values()])
+            # What has no element has none to be padded with.
+            key = (call, *inputs, *[array.ndim if array.size else array.shape[1:] for array in inputs.values()])
         else:
             key = (call, *inputs, *[array.shape[1:] for array in inputs.values()])
         group = self._groups.get(key)

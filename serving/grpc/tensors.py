@@ -15,8 +15,10 @@ from serving.protos.tensor_pb2 import TensorProto
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-# NumPy's limit; TensorFlow's own is 254.
+# NumPy's limits: of dimensions, of which TensorFlow has 254, and of elements, which it counts in bytes of an array that
+# has none either.
 MAX_RANK = 64
+MAX_ELEMENTS = sys.maxsize // 16
 
 # A message of a few bytes may ask for any number of copies of its last value. What fits into no message (they end at
 # 2 GiB) is refused before it takes memory.
@@ -171,7 +173,7 @@ def _parsing_error(name: str) -> ServingError:
 def _read_shape(proto: TensorProto, name: str) -> tuple[int, ...]:
     shape = tuple([dim.size for dim in proto.tensor_shape.dim])
     # Lists where generators would do: this is a part of every request.
-    if len(shape) > MAX_RANK or min(shape, default=0) < 0 or math.prod([size or 1 for size in shape]) > sys.maxsize:
+    if len(shape) > MAX_RANK or min(shape, default=0) < 0 or math.prod([size or 1 for size in shape]) > MAX_ELEMENTS:
         raise _parsing_error(name)
     return shape
 

@@ -15,8 +15,9 @@ from serving.errors import Code, ServingError, invalid_argument
 
 BYTES, BF16 = "BYTES", "BF16"
 
-# NumPy's limit of dimensions.
+# NumPy's limits: of dimensions, and of elements, which it counts in bytes of an array that has none either.
 MAX_RANK = 64
+MAX_ELEMENTS = sys.maxsize // 8
 
 _DTYPES: Mapping[str, np.dtype] = {
     "BOOL": np.dtype(np.bool_),
@@ -95,7 +96,7 @@ def read_shape(shape: Sequence[Any], name: str) -> tuple[int, ...]:
         raise invalid_argument(
             f"The shape of input {name!r} must hold whole numbers of at least 0. Received: {str(list(shape))[:80]}."
         )
-    if len(shape) > MAX_RANK or math.prod(size or 1 for size in shape) > sys.maxsize:
+    if len(shape) > MAX_RANK or math.prod(size or 1 for size in shape) > MAX_ELEMENTS:
         raise invalid_argument(
             f"The shape of input {name!r} must have at most {MAX_RANK} dimensions and be that of an array that fits "
             f"into memory. Received: {str(list(shape))[:80]}."

@@ -160,6 +160,18 @@ def test_a_batch_whose_outputs_do_not_follow_its_rows_is_not_filled_up():
     assert not run.divisible
 
 
+def test_padding_that_takes_too_much_memory_is_not_done(monkeypatch):
+    model = RecordingModel()
+    requests = [request(1, 2, 3), ragged(*range(100))]
+    monkeypatch.setattr("serving.batch.MAX_PADDED_BYTES", 4 * 100 * 4)  # four rows of 100 floats
+    assert len(run_batch(call(model), requests, max_rows=8, pads=True).outcomes) == 2
+    monkeypatch.setattr("serving.batch.MAX_PADDED_BYTES", 4 * 100 * 4 - 1)
+    run = run_batch(call(model), requests, max_rows=8, pads=True)
+    assert [batch.shape for batch in model.batches] == [(4, 100), (3, 2), (1, 100)]
+    assert [outcome["y"].ravel().tolist() for outcome in run.outcomes] == [[2, 3, 4], [4950]]
+    assert run.divisible
+
+
 def test_requests_of_different_lengths_are_padded_with_their_own_first_element():
     model = RecordingModel()
     run = run_batch(call(model), [ragged(1, 2, 3), ragged(7)], max_rows=8, pads=True)

@@ -381,3 +381,17 @@ def test_requests_of_different_lengths_run_as_one_batch_only_where_they_are_padd
 
     run(test([4], pads=True))  # three rows, filled up to four
     run(test([1, 1, 1], pads=False))
+
+
+def test_a_request_without_elements_is_not_padded_and_the_others_are():
+    async def test():
+        bench = Bench(RecordingModel(), pad_variable_length_inputs=True)
+        running = await bench.occupy()
+        waiting = [bench.start(1, width=2), bench.start(5, 5, width=0), bench.start(2, width=3)]
+        await settle()
+        bench.model.gate.set()
+        await running
+        assert await asyncio.gather(*waiting) == [[3], [0, 0], [6]]
+        assert sorted(batch.shape for batch in bench.model.batches[1:]) == [(2, 0), (2, 3)]
+
+    run(test())

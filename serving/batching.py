@@ -202,10 +202,16 @@ class BatchQueue:
             raise
 
     async def join(self) -> None:
-        """Waits until nothing runs, not even for requests that nobody waits for any more."""
+        """Waits until nothing runs, not even for requests that nobody waits for any more. None may be added later."""
         while self._running:
             self._stopped = asyncio.get_running_loop().create_future()
             await self._stopped
+        for timer in (
+            self._wake,
+            self._expiry,
+        ):  # until the deadline of an answered request they'd hold on to the model
+            if timer is not None:
+                timer.cancel()
 
     def _check_room(self, rows: int) -> None:
         limits = self._limits

@@ -6,15 +6,17 @@ import shutil
 import time
 import weakref
 
+import numpy as np
 import pytest
 
+from serving.batching import BatchLimits
 from serving.config.models import All, Latest, ModelConfig, Specific
 from serving.engines.onnxruntime import OnnxRuntimeEngine
 from serving.errors import Code, ServingError
 from serving.loader import LoadOptions
 from serving.types import ModelSpec
 from tests.serving.bench import ServingBench, run_bench, settle
-from tests.serving.bundles import write_bundle
+from tests.serving.bundles import FEATURES, write_bundle
 from tests.serving.test_manager import SlowEngine, answered_by
 
 NOT_AVAILABLE = "^Request to assign label to version {} of model dense, which is not currently available for inference$"
@@ -337,13 +339,15 @@ def test_nothing_of_an_unloaded_version_stays_in_memory(tmp_path):
     async def test(bench):
         servable = weakref.ref(bench.manager.find(ModelSpec("dense")))
         model = weakref.ref(servable().model)
+        x = np.ones((1, FEATURES), np.float32)
+        await bench.data_plane.predict(ModelSpec("dense"), {"x": x}, timeout_s=3600)
         write_bundle(tmp_path, 2)
         await bench.manager.poll()
         await settle(lambda: bench.states()[1] == "END")
         await settle(lambda: (servable(), model()) == (None, None))  # the thread that closed it lets go a moment later
 
     try:
-        run_bench(ServingBench(tmp_path), test)
+        run_bench(ServingBench(tmp_path, predict=BatchLimits(inline_limit_s=0.0)), test)
     finally:
         gc.enable()
 

@@ -206,10 +206,8 @@ class BatchQueue:
         while self._running:
             self._stopped = asyncio.get_running_loop().create_future()
             await self._stopped
-        for timer in (
-            self._wake,
-            self._expiry,
-        ):  # until the deadline of an answered request they'd hold on to the model
+        # Until the deadline of a request that was answered they would hold on to the model.
+        for timer in (self._wake, self._expiry):
             if timer is not None:
                 timer.cancel()
 

@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_UNLOAD_S = 1.0
+"""What models get to be let go, where requests took all of the grace period."""
 _REST_SOCKET, _GRPC_SOCKET = "REST socket", "gRPC socket"
 
 
@@ -287,9 +290,10 @@ class Server:
         if not self._hurried:
             await asyncio.sleep(self.options.drain_delay_s)
         self.data_plane.administration.stop()
+        end = time.monotonic() + self.options.grace_period_s
         await self._close()
         try:
-            await asyncio.wait_for(self.manager.stop(), timeout=self.options.grace_period_s)
+            await asyncio.wait_for(self.manager.stop(), timeout=max(_UNLOAD_S, end - time.monotonic()))
             self.drained = True
             logger.info("Drained: every request was answered")
         except TimeoutError:

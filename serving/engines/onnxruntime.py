@@ -15,6 +15,7 @@ from serving.engines.bundle import is_bundle, open_bundle, read_explanation, rea
 from serving.engines.cpu import count_cpus
 from serving.engines.shapes import check_shapes
 from serving.errors import Code, ServingError, invalid_argument
+from serving.memory import return_free_memory
 from serving.types import EXPLAIN_SIGNATURE, EXPLAIN_TARGET_SIGNATURE, Signature
 
 logger = logging.getLogger(__name__)
@@ -75,7 +76,7 @@ class OnnxRuntimeEngine:
         files = sorted({signature.file for signature in manifest.signatures.values()})
         mapped = WEIGHTS_FILE in manifest.files
         sessions = {file: self._session(path / file, mapped=mapped) for file in files if file.endswith(".onnx")}
-        _give_back_memory()
+        return_free_memory()  # loading moves kernels about, and leaves up to as much as the weights take
         providers = {file: session.get_providers()[0] for file, session in sessions.items()}
         logger.info("%s runs on %s", path, providers)
         return OnnxRuntimeModel(manifest, sessions)
@@ -217,13 +218,6 @@ def _to_objects(items: Sequence[object], shape: tuple[int, ...]) -> np.ndarray:
     array = np.empty(len(items), object)
     array[:] = items
     return array.reshape(shape)
-
-
-def _give_back_memory() -> None:
-    """Loading moves kernels about; what that leaves free the C library keeps, up to as much as the weights take."""
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:  # glibc has it
-        trim(0)
 
 
 def _has_cuda() -> bool:

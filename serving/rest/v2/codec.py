@@ -119,6 +119,8 @@ def _inputs(entries: list[dict[str, Any]], binary: memoryview, *, booleans: bool
                 raise invalid_argument(f"Input {name!r} must have 'data', or the parameter {BINARY_SIZE!r}.")
             arrays[name] = decode_data(entry["data"], dtype, shape, name=name, booleans=booleans)
             continue
+        if "data" in entry:
+            raise invalid_argument(f"Input {name!r} must have 'data' or the parameter {BINARY_SIZE!r}. Received: both.")
         if position + size > len(binary):
             raise invalid_argument(
                 f"Input {name!r} takes {size} bytes behind the JSON. Received: {len(binary) - position} that are left. "

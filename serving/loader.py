@@ -15,7 +15,7 @@ from serving.engines.cpu import count_cpus
 from serving.errors import Code, ServingError
 from serving.memory import return_free_memory
 from serving.metrics import Metrics
-from serving.priority import can_undo, make_way, started_threads_keep_priority
+from serving.priority import can_undo, make_way, short_turns, started_threads_keep_priority
 from serving.repository import VersionFolder, inspect_version
 from serving.servable import ExecutionOptions, Servable
 
@@ -109,7 +109,8 @@ class Loader:
     def _load(self, name: str, found: VersionFolder) -> Servable:
         started, seconds = time.perf_counter(), None
         try:
-            servable = self._make_servable(name, found)
+            with short_turns():
+                servable = self._make_servable(name, found)
             seconds = time.perf_counter() - started
         finally:
             self._metrics.tensorflow.observe_load(str(found.path), seconds=seconds)
@@ -144,8 +145,9 @@ class Loader:
 
 
 def _close(servable: Servable) -> None:
-    servable.close()
-    return_free_memory()
+    with short_turns():
+        servable.close()
+        return_free_memory()
 
 
 async def _run(threads: ThreadPoolExecutor, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

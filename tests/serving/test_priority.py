@@ -9,7 +9,14 @@ import pytest
 
 from serving import priority
 from serving.engines.onnxruntime import OnnxRuntimeEngine
-from serving.priority import BACKGROUND_NICE, can_undo, make_way, started_threads_keep_priority
+from serving.priority import (
+    BACKGROUND_NICE,
+    TURN_S,
+    can_undo,
+    make_way,
+    short_turns,
+    started_threads_keep_priority,
+)
 from tests.serving.bench import ServingBench, run_bench, settle
 from tests.serving.bundles import write_bundle
 
@@ -130,3 +137,33 @@ def test_threads_of_a_session_do_not_make_way(tmp_path):
         assert len(making_way) == 1  # the one that loads
 
     run_bench(ServingBench(tmp_path, engine=OnnxRuntimeEngine(num_threads=2)), test)
+
+
+def test_turns_are_short_until_the_last_load_has_ended():
+    usual = sys.getswitchinterval()
+    assert usual > TURN_S
+    first, second = short_turns(), short_turns()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert sys.getswitchinterval() == pytest.approx(TURN_S)
+    second.__exit__(None, None, None)
+    assert sys.getswitchinterval() == pytest.approx(usual)
+
+
+def test_a_load_takes_short_turns(tmp_path, monkeypatch):
+    seen = []
+    load = OnnxRuntimeEngine.load
+
+    def watched(engine, path):
+        seen.append(sys.getswitchinterval())
+        return load(engine, path)
+
+    monkeypatch.setattr(OnnxRuntimeEngine, "load", watched)
+    write_bundle(tmp_path, 1)
+
+    async def test(bench):
+        seen.append(sys.getswitchinterval())
+
+    run_bench(ServingBench(tmp_path, engine=OnnxRuntimeEngine()), test)
+    assert seen == pytest.approx([TURN_S, sys.getswitchinterval()])

@@ -6,7 +6,8 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from urllib.error import HTTPError, URLError
+from http.client import HTTPException
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -117,7 +118,7 @@ def _explain_until_killed(process):
             while True:
                 explain(process.rest_api_port)
                 count += 1
-        except (URLError, OSError, ValueError):
+        except (OSError, HTTPException, ValueError):  # also in the middle of an answer
             return count
 
     with ThreadPoolExecutor(8) as threads:

@@ -8,6 +8,7 @@ contradict the graph, or whose variables are references. The C API's loader is T
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from export.manifest import Manifest
 from serving.engines.bundle import SAVED_MODEL_FILE, is_bundle, open_bundle, read_example_reading, read_explanation
 from serving.engines.cpu import count_cpus
 from serving.engines.settings import SessionSettings
+from serving.engines.shapes import check_shapes
 from serving.engines.tensorflow_graph import TensorFlowGraph, load_graph
 from serving.engines.tensorflow_library import TensorFlowError, load_library
 from serving.engines.tensorflow_session import make_session_config, read_session_config
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 _INIT_SIGNATURE = "__saved_model_init_op"
 _VARIABLES = "variables/variables.index"
+_LEAST_RANK = 3
+"""Of what a convolution reads."""
 
 
 class TensorFlowEngine:
@@ -101,7 +105,7 @@ class TensorFlowEngine:
 
 
 class TensorFlowModel:
-    """A SavedModel in a Session; see `serving.engines.base.LoadedModel`. Shapes are the runtime's business."""
+    """A SavedModel in a Session; see `serving.engines.base.LoadedModel`. Shapes are mostly the runtime's business."""
 
     def __init__(
         self, graph: TensorFlowGraph, signatures: Mapping[str, Signature], manifest: Manifest | None, provider: str
@@ -112,6 +116,7 @@ class TensorFlowModel:
         self.explanation: Explanation | None = None if manifest is None else read_explanation(manifest)
         self.signatures = signatures
         self._graph = graph
+        self._is_bundle = manifest is not None
 
     def run(
         self, signature_name: str, inputs: Mapping[str, np.ndarray], output_names: Sequence[str]
@@ -122,6 +127,7 @@ class TensorFlowModel:
             ServingError: With the code and the text of TensorFlow's own error.
         """
         signature = self.signatures[signature_name]
+        self._check(signature, inputs)
         feeds = {signature.inputs[name].tensor_name: array for name, array in inputs.items()}
         results = self.run_tensors(feeds, [signature.outputs[name].tensor_name for name in output_names])
         return {name: results[signature.outputs[name].tensor_name] for name in output_names}
@@ -140,6 +146,19 @@ class TensorFlowModel:
         except TensorFlowError as error:
             raise ServingError(Code(error.code), error.message) from error
         return {name: np.asarray(results[name]) for name in fetches}
+
+    def _check(self, signature: Signature, inputs: Mapping[str, np.ndarray]) -> None:
+        """Refuses shapes over which oneDNN's convolutions end the process, with everything else that it serves.
+
+        A bundle's shapes are known to be right. Of others only the rank of images and volumes is held, for signatures
+        may contradict their graph.
+        """
+        if self._is_bundle:
+            check_shapes(signature.inputs, inputs)
+            return
+        for name, info in signature.inputs.items():
+            if info.shape is not None and len(info.shape) >= _LEAST_RANK:
+                check_shapes({name: replace(info, shape=(None,) * len(info.shape))}, inputs)
 
     def close(self) -> None:
         """Closes the session, and lets go of its variables and its graph."""

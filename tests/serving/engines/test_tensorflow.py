@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.manifest import load_manifest
+from export.manifest import MANIFEST_FILE, load_manifest
 from serving.errors import Code, ServingError
 from serving.tasks import Method, make_task
 from tests.serving.bundles import kernel_of, softmax, write_bundle, write_manifest
@@ -77,6 +77,21 @@ def counter(tf, tmp_path_factory) -> Path:
             },
         )
         builder.save()
+    return path
+
+
+@pytest.fixture(scope="module")
+def convolution(tf, tmp_path_factory) -> Path:
+    """Images of 8x8, with a kernel of 3x3: oneDNN ends the process over inputs of another rank."""
+    module = tf.Module()
+    module.kernel = tf.Variable(tf.ones([3, 3, 1, 2]))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 8, 8, 1], tf.float32, name="x")])
+    def call(x):
+        return {"y": tf.nn.conv2d(x, module.kernel, 1, "SAME")}
+
+    path = tmp_path_factory.mktemp("convolution") / "1"
+    tf.saved_model.save(module, str(path), signatures={"serving_default": call})
     return path
 
 
@@ -166,9 +181,28 @@ def test_defaults_of_a_signature_are_read(engine, counter):
 
 
 def test_a_failing_operation_comes_out_with_tensorflows_code_and_text(engine, bundle):
+    (bundle / MANIFEST_FILE).unlink()
     with pytest.raises(ServingError, match="Matrix size-incompatible") as refused:
         engine.load(bundle).run("serving_default", {"x": np.ones((1, 5), np.float32)}, ["probabilities"])
     assert refused.value.code == Code.INVALID_ARGUMENT
+
+
+def test_a_bundle_takes_the_shapes_of_its_manifest(engine, bundle):
+    with pytest.raises(ServingError, match=r"Input 'x' must have shape \(batch, 4\)\. Received: \(1, 5\)") as refused:
+        engine.load(bundle).run("serving_default", {"x": np.ones((1, 5), np.float32)}, ["probabilities"])
+    assert refused.value.code == Code.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (1, 3), (1, 8, 8), (1, 8, 8, 1, 1)], ids=str)
+def test_an_image_of_another_rank_does_not_end_the_process(engine, convolution, shape):
+    with pytest.raises(ServingError, match=r"Input 'x' must have shape \(batch, any, any, any\)") as refused:
+        engine.load(convolution).run("serving_default", {"x": np.ones(shape, np.float32)}, ["y"])
+    assert refused.value.code == Code.INVALID_ARGUMENT
+
+
+def test_an_image_of_a_plain_model_may_have_another_size(engine, convolution):
+    outputs = engine.load(convolution).run("serving_default", {"x": np.ones((2, 5, 6, 1), np.float32)}, ["y"])
+    assert outputs["y"].shape == (2, 5, 6, 2)
 
 
 def test_a_bundle_predicts_and_explains(engine, bundle):
